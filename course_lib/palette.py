@@ -91,6 +91,5 @@ def css(selector: str = ":root") -> str:
     else:
         dark = ", ".join(f"{page} {selector}" for page in DARK_PAGES)
     return (
-        f"{selector} {{ {css_variables(LIGHT)} }}\n"
-        f"@media screen {{ {dark} {{ {css_variables(DARK)} }} }}\n"
+        f"{selector} {{ {css_variables(LIGHT)} }}\n@media screen {{ {dark} {{ {css_variables(DARK)} }} }}\n"
     )

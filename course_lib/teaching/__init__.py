@@ -1,0 +1,7 @@
+"""What a chapter uses to talk to its reader: its set-up, the library's source, claims, questions."""
+
+from course_lib.teaching.answers import ask, check
+from course_lib.teaching.claims import ClaimFailed, claim
+from course_lib.teaching.notebook import setup, show_source
+
+__all__ = ["ClaimFailed", "ask", "check", "claim", "setup", "show_source"]
