@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -72,11 +73,11 @@ def seed_everything(seed: int) -> None:
     Raises:
         ValueError: ``seed`` is not an integer from 0 to 2³² − 1, the range that NumPy takes.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r} must be an integer from 0 to {2**32 - 1}")
-    random.seed(seed)
+    random.seed(int(seed))
     np.random.seed(seed)  # noqa: NPY002 - the legacy generator is the one that other packages draw from
-    torch.manual_seed(seed)
+    torch.manual_seed(int(seed))
 
 
 def autocast(device: str | torch.device | None, precision: str = "fp32") -> AbstractContextManager:
