@@ -48,6 +48,21 @@ def statistics(values: Tensor) -> Statistics:
     )
 
 
+def input_spread(activations: Tensor) -> float:
+    """How much of ``activations``, (N, …), depends on the input: the rest is the same for all N.
+
+    The standard deviation of each unit over the N inputs, then the root mean square over units.
+    A layer whose histogram is wide can still have a spread of 0: units that differ from each
+    other, each of them saying the same thing about every input.
+    Raises ``ValueError`` for fewer than two inputs.
+    """
+    if activations.dim() < 2 or len(activations) < 2:
+        raise ValueError(
+            f"activations has shape {tuple(activations.shape)}; a spread over inputs needs (N, …), N of 2 or more"
+        )
+    return activations.detach().double().std(dim=0, correction=0).square().mean().sqrt().item()
+
+
 @dataclass
 class Recording:
     """What :func:`record` saw in the last forward and backward pass.

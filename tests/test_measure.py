@@ -112,6 +112,16 @@ def test_statistics_count_what_is_not_finite_and_keep_tiny_signals():
         measure.statistics(torch.empty(0, 3))
 
 
+def test_input_spread_sees_what_a_histogram_cannot():
+    inputs = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
+    units = torch.linspace(-1, 1, 40)
+    assert measure.statistics(units.expand(500, 40)).std > 0.5
+    assert measure.input_spread(units.expand(500, 40)) == 0
+    assert measure.input_spread(units + 0.1 * inputs) == pytest.approx(0.1, rel=0.1)
+    with pytest.raises(ValueError, match=r"\(1, 40\)"):
+        measure.input_spread(units.expand(1, 40))
+
+
 def test_propagate_sends_a_unit_gradient_back_and_leaves_grad_alone():
     stack = layer_stack(
         100, 3, activation="linear", weight_init=0.1, generator=torch.Generator().manual_seed(0)
