@@ -1,0 +1,520 @@
+"""One training loop, for every chapter and every device.
+
+:func:`fit` trains, :func:`evaluate` measures, :class:`History` is what happened. A run with a
+``checkpoint`` that is killed at any moment can be started again and ends, on the CPU, in the same
+weights to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from numbers import Integral, Number
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from course_lib.data import Augment, Images
+from course_lib.device import autocast, memory_format, resolve
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Steps between two looks at the losses on a GPU. A look waits until the GPU has caught up, so one a step
+# would leave it idle; 50 steps of a small network take some 20 ms.
+BLOCK = 50
+
+
+class Evaluation(NamedTuple):
+    """What a model does on a set: mean loss, and share of images classified right, 0 to 1."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass
+class Epoch:
+    """One pass over the training set.
+
+    Attributes:
+        train_loss: mean over the steps of the epoch, each before its update.
+        validation_loss: mean over the validation set after the epoch; None without one.
+        validation_accuracy: share classified right, 0 to 1; None without a validation set.
+        learning_rate: of the epoch's last step, first parameter group.
+        seconds: time spent training, without the validation.
+    """
+
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """What happened in a run.
+
+    Attributes:
+        loss: of the batch of each step, before its update.
+        epochs: one record for each epoch; with ``steps``, the last one may be part of an epoch.
+        interrupted: the run was stopped by Ctrl-C; the epoch that it was in has no record.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers, for JSON or a checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> History:
+        """The history that :meth:`to_dict` was called on."""
+        epochs = [Epoch(**epoch) for epoch in values["epochs"]]
+        return cls(list(values["loss"]), epochs, values["interrupted"])
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; ``history`` has the losses up to and with that step.
+
+    The model is left as it was found, not repaired. On the CPU its weights are those that gave the loss;
+    on a GPU, where losses are looked at in blocks, up to ``BLOCK`` further steps have been taken.
+    """
+
+    def __init__(self, history: History, learning_rate: float) -> None:
+        self.history = history
+        self.step = len(history.loss)
+        last = f"{history.loss[-2]:.4g} at step {self.step - 1}" if self.step > 1 else "none"
+        super().__init__(
+            f"the loss is {history.loss[-1]} at step {self.step} (last finite loss: {last}; learning rate "
+            f"{learning_rate:g}). Likely causes: a learning rate that is too high (try a tenth), weights "
+            "initialised too large, a logarithm or a division of zero in the loss, or too few bits "
+            "(precision 'fp16' overflows above 65,504: try 'bf16')"
+        )
+
+
+def fit(
+    model: nn.Module,
+    train: Images,
+    optimizer: Optimizer,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 128,
+    validation: Images | None = None,
+    loss: Loss = F.cross_entropy,
+    scheduler: Any = None,
+    scheduler_every: str = "epoch",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    augment: Augment | None = None,
+    precision: str = "fp32",
+    compile: bool = False,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = True,
+) -> History:
+    """Train ``model`` in place.
+
+    Args:
+        model: maps (B, C, H, W) to what ``loss`` takes; it is trained where its parameters are. A network
+            with 2-D convolutions, and its images, are laid out ``channels_last``.
+        train: the images; they are moved to the model's device, whole.
+        optimizer: built from the model's parameters.
+        epochs: how long to train, in passes over ``train``; or give ``steps``, in batches.
+        batch_size: images per step; the last batch of an epoch may be smaller.
+        validation: measured after each epoch; it never changes the result of the training.
+        loss: ``loss(model(x), y)``, a scalar, the mean over the batch.
+        scheduler: its ``step()`` is called after every ``scheduler_every``, ``"epoch"`` or ``"step"``.
+            ``ReduceLROnPlateau`` gets the epoch's validation loss, or training loss without validation.
+        device: None: where the model is. A device given is only checked: moving the model here would
+            be too late, for the optimizer holds the parameters already.
+        seed: of the order of the images and of the augmentation. Dropout draws from torch's own
+            generator, which ``device.seed_everything`` seeds.
+        augment: called as ``augment(x, generator)`` on each batch, on the device.
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``; see ``device.autocast``.
+        compile: run the model through ``torch.compile``.
+        progress: show a bar; None: unless the environment variable ``COURSE_PROGRESS`` is ``0``.
+        checkpoint: a file that the state of the run is saved to, every ``checkpoint_every`` epochs and
+            after the last. **Where the file exists, the run continues from it.**
+        resume: False starts over and replaces the file.
+
+    Returns:
+        The history. Ctrl-C ends the run early and returns too, with ``interrupted`` set: what was
+        learned stays in the model; the checkpoint is that of the last full epoch saved.
+
+    Raises:
+        ValueError: an argument that does not fit, or a checkpoint that is cut short or of another run;
+            the model is unchanged.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    at = _device_of(model, device)
+    _check_length(epochs, steps)
+    _check_positive(batch_size=batch_size, checkpoint_every=checkpoint_every)
+    _check_optimizer(optimizer, model)
+    if scheduler_every not in ("epoch", "step"):
+        raise ValueError(f"scheduler_every={scheduler_every!r} must be 'epoch' or 'step'")
+    cast = autocast(at, precision)
+    layout = memory_format(model)
+    train.batches(batch_size)  # raises where the batch is larger than the set
+    steps_per_epoch = math.ceil(len(train) / batch_size)
+    total = steps if epochs is None else epochs * steps_per_epoch
+    train = train.to(at, layout)
+    validation = None if validation is None else validation.to(at, layout)
+    _try(model, train, loss, cast)
+
+    history = History()
+    generator = torch.Generator(at).manual_seed(seed)
+    scaler = torch.amp.GradScaler(at.type, enabled=precision == "fp16")  # not enabled, it does nothing
+    saved = None
+    if checkpoint is not None:
+        settings = {"images": len(train), "batch_size": batch_size, "seed": seed, "precision": precision}
+        saved = _Checkpoint(Path(checkpoint), settings, model, optimizer, scheduler, scaler, generator)
+        if resume and saved.path.exists():
+            history = saved.load(total)
+
+    if layout is torch.channels_last:
+        model.to(memory_format=layout)
+    network = torch.compile(model) if compile else model
+    losses = _Losses(history, block=1 if at.type == "cpu" else BLOCK)
+    bar = _bar(progress, total, losses.steps)
+    try:
+        with _mode(model, training=True), bar:
+            while losses.steps < total:
+                began, first = time.perf_counter(), losses.steps
+                for x, y in train.batches(batch_size, generator=generator, augment=augment):
+                    with cast:
+                        value = loss(network(x), y)
+                    rate = optimizer.param_groups[0]["lr"]
+                    losses.add(value.detach(), rate)
+                    optimizer.zero_grad()
+                    scaler.scale(value).backward()
+                    scaler.step(optimizer)
+                    scaler.update()
+                    if scheduler is not None and scheduler_every == "step":
+                        scheduler.step()
+                    if bar.update():  # True when it has just been drawn
+                        bar.set_postfix_str(losses.text(), refresh=False)
+                    if losses.steps == total:
+                        break
+                losses.look()
+                seconds = time.perf_counter() - began
+                train_loss = math.fsum(history.loss[first:]) / (losses.steps - first)
+                result = Evaluation(None, None)
+                if validation is not None:
+                    result = evaluate(model, validation, loss=loss, precision=precision)
+                history.epochs.append(Epoch(train_loss, *result, float(rate), seconds))
+                if scheduler is not None and scheduler_every == "epoch":
+                    if isinstance(scheduler, ReduceLROnPlateau):
+                        scheduler.step(train_loss if validation is None else result.loss)
+                    else:
+                        scheduler.step()
+                # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
+                done = len(history.epochs)
+                full = losses.steps == done * steps_per_epoch
+                if saved and full and (done % checkpoint_every == 0 or losses.steps == total):
+                    saved.save(history)
+    except KeyboardInterrupt:
+        losses.look()
+        history.interrupted = True
+    return history
+
+
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    *,
+    batch_size: int = 1000,
+    device: str | torch.device | None = None,
+    loss: Loss = F.cross_entropy,
+    precision: str = "fp32",
+) -> Evaluation:
+    """Mean loss and accuracy of ``model`` on ``images``, in evaluation mode and without gradients.
+
+    The mode of every module and the random numbers that follow are what they were before.
+
+    Args:
+        model: maps (B, C, H, W) to logits (B, classes).
+        images: moved to the model's device, whole.
+        batch_size: images at once; no result depends on it beyond rounding.
+        device: None: where the model is. Another one is refused, as in :func:`fit`.
+        loss: the mean over a batch.
+        precision: as in :func:`fit`.
+    """
+    at = _device_of(model, device, images.device)
+    _check_positive(batch_size=batch_size)
+    images = images.to(at, memory_format(model))
+    total, right = torch.zeros(2, dtype=torch.float64 if at.type != "mps" else torch.float32, device=at)
+    with _aside(model, at), autocast(at, precision):
+        for x, y in images.batches(min(batch_size, len(images)), shuffle=False):
+            logits = model(x)  # (B, classes)
+            total += loss(logits, y) * len(y)
+            right += (logits.argmax(1) == y).sum()
+    return Evaluation(total.item() / len(images), right.item() / len(images))
+
+
+class _Losses:
+    """The loss of each step, on its way from the device into the history; found out if not finite.
+
+    Reading a number from a GPU waits for all the work before it, so the losses are read in blocks.
+    """
+
+    def __init__(self, history: History, block: int) -> None:
+        self.history, self.block = history, block
+        self.steps = len(history.loss)
+        self.waiting: list[Tensor] = []
+        self.rate = math.nan
+
+    def add(self, value: Tensor, rate: float) -> None:
+        self.waiting.append(value)
+        self.steps += 1
+        self.rate = rate
+        if len(self.waiting) >= self.block:
+            self.look()
+
+    def look(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for value in torch.stack(waiting).tolist() if waiting else ():
+            self.history.loss.append(value)
+            if not math.isfinite(value):
+                raise NonFiniteLoss(self.history, self.rate)
+
+    def text(self) -> str:
+        return f"loss {self.history.loss[-1]:.3f}" if self.history.loss else ""
+
+
+@dataclass
+class _Checkpoint:
+    """All that decides how a run goes on, in one file."""
+
+    path: Path
+    settings: dict[str, Any]
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: Any
+    scaler: torch.amp.GradScaler
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # found out now, not after the first epoch
+        self.device = self.generator.device
+        self.settings |= {"device": self.device.type} | _settings(self.optimizer, self.scheduler)
+
+    def save(self, history: History) -> None:
+        """Write the file whole or not at all: the name changes hands only when all bytes are on the disk."""
+        state = {
+            "settings": self.settings,
+            "history": history.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": _plain(self.optimizer.state_dict()),
+            "scheduler": _plain(self.scheduler.state_dict()) if self.scheduler is not None else None,
+            "scaler": self.scaler.state_dict(),
+            "shuffling": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            with part.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def load(self, total: int) -> History:
+        """Take up the run in the file. Everything is compared first, so that an error changes nothing."""
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            history = History.from_dict(state["history"])
+            settings, weights, states = state["settings"], state["model"], state["optimizer"]
+        except OSError:
+            raise
+        except Exception as error:  # torch.load raises half a dozen types for a file that is cut short
+            raise self._refuse(f"is cut short or not a checkpoint of fit ({_first_line(error)})") from error
+        own = self.model.state_dict()
+        self._compare("another network", _shapes(own), _shapes(weights))
+        # Some settings are known only before a scheduler's first step; compare what both sides know.
+        common = self.settings.keys() & settings.keys()
+        self._compare(
+            "a run with other settings",
+            {name: value for name, value in self.settings.items() if name in common},
+            {name: settings[name] for name in common},
+        )
+        if len(history.loss) > total:
+            raise self._refuse(f"has {len(history.loss)} steps already, more than the {total} asked for")
+        self.optimizer.load_state_dict(states)
+        self.model.load_state_dict(weights)
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.generator.set_state(state["shuffling"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        return history
+
+    def _compare(self, what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
+        differing = [name for name in here | there if here.get(name, "absent") != there.get(name, "absent")]
+        if differing:
+            listed = "; ".join(
+                f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} in the file"
+                for name in differing[:3]
+            )
+            more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise self._refuse(f"is of {what}: {listed}{more}")
+
+    def _refuse(self, why: str) -> ValueError:
+        return ValueError(
+            f"the checkpoint {self.path} {why}. Give another file, or resume=False to replace it"
+        )
+
+
+def _settings(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:
+    """What the optimizer and the scheduler were built with, by name; only plain values.
+
+    A scheduler that has taken steps has changed its own numbers and the optimizer's: then only those
+    that it never changes.
+    """
+    fresh = scheduler is None or scheduler.last_epoch == 0
+    settings = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
+    settings["parameters"] = [len(group["params"]) for group in optimizer.param_groups]
+    for k, group in enumerate(optimizer.param_groups):
+        for name, value in group.items():
+            if name != "params" and (fresh or name in ("initial_lr", "weight_decay")):
+                settings[f"optimizer.param_groups[{k}].{name}"] = value
+    if scheduler is not None and fresh:
+        settings |= {
+            f"scheduler.{name}": value
+            for name, value in scheduler.state_dict().items()
+            if not name.startswith("_")
+        }
+    plain = (Number, str, type(None), list, tuple)
+    return {name: _plain(value) for name, value in settings.items() if isinstance(value, plain)}
+
+
+def _plain(state: Any) -> Any:
+    """The same with NumPy's numbers as Python's, which are all that ``weights_only`` reads back."""
+    if isinstance(state, dict):
+        return type(state)((name, _plain(value)) for name, value in state.items())
+    if isinstance(state, (list, tuple)):
+        return type(state)(_plain(value) for value in state)
+    return state.item() if isinstance(state, np.generic) else state
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode inside, and the mode of each module as it was afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _aside(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Look at a model without a trace: evaluation mode, no gradients, the random numbers put back."""
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, _mode(model, training=False), torch.no_grad():
+        yield
+
+
+def _try(model: nn.Module, train: Images, loss: Loss, cast: AbstractContextManager) -> None:
+    """Two images through the model and the loss, so that what does not fit is said before training."""
+    x, y = next(train.batches(min(2, len(train)), shuffle=False))
+    try:
+        with _aside(model, train.device), cast:
+            output = model(x)
+            if loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss):
+                _check_outputs(output, train)
+            value = loss(output, y)
+    except Exception as error:
+        layout = "channels_last" if memory_format(model) is torch.channels_last else "contiguous"
+        error.add_note(
+            f"fit tried the model on: x {tuple(x.shape)}, {x.dtype}, {layout}, on {x.device}; "
+            f"y {tuple(y.shape)}, {y.dtype}"
+        )
+        raise
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must return one number for a batch, a tensor of shape (), got {got}")
+
+
+def _check_outputs(output: Any, train: Images) -> None:
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"model must map a batch to logits of shape (B, classes), got {got}")
+    highest = train.y.max().item()
+    if highest >= output.shape[1]:
+        raise ValueError(
+            f"model has {output.shape[1]} outputs, but the labels go up to {highest}: "
+            f"its last layer must have {len(train.classes)} outputs, one for each class"
+        )
+
+
+def _device_of(model: nn.Module, device: str | torch.device | None, default: Any = None) -> torch.device:
+    """Where the model's parameters are; ``device``, where it is given, must be the same."""
+    parameter = next(model.parameters(), None)
+    if parameter is None and default is None:
+        raise ValueError("model has no parameters, so there is nothing to train")
+    at = default if parameter is None else parameter.device
+    if device is not None and parameter is not None and resolve(device) != at:
+        raise ValueError(
+            f"device={str(device)!r}, but the model's parameters are on {at}: "
+            f"call model.to({str(device)!r}) before the optimizer is built"
+        )
+    return at
+
+
+def _check_length(epochs: int | None, steps: int | None) -> None:
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"give exactly one of epochs and steps, got epochs={epochs!r}, steps={steps!r}")
+    _check_positive(**({"epochs": epochs} if steps is None else {"steps": steps}))
+
+
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a positive integer")
+
+
+def _check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not any(id(parameter) in held for parameter in model.parameters()):
+        raise ValueError(
+            "optimizer holds none of the model's parameters: build it from this model's parameters()"
+        )
+
+
+def _bar(progress: bool | None, total: int, done: int) -> Any:
+    from tqdm.auto import tqdm  # here, because in a notebook it imports ipywidgets
+
+    shown = os.environ.get("COURSE_PROGRESS") != "0" if progress is None else progress
+    return tqdm(total=total, initial=done, unit="step", leave=False, disable=not shown)
