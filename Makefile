@@ -1,0 +1,75 @@
+# The commands of the book. A fresh machine needs Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+PORT   ?= 8000
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := book
+
+BIN       := .venv/bin
+INSTALLED := .venv/.installed
+HTML      := _build/html
+
+# A page with a warning would pass the second time, as it would not be read again: hence the removal.
+BUILD = @$(BIN)/jupyter-book build . -q --warningiserror --keep-going --nitpick $(1) || \
+          { rm -rf _build/.doctrees; exit 1; }
+
+.PHONY: book test lint wheel execute serve repository bench lock clean help
+
+book: $(INSTALLED)  ## build the HTML from the stored outputs and print where it is
+	$(call BUILD)
+	@$(MAKE) --no-print-directory wheel
+	@echo "The book is at $(CURDIR)/$(HTML)/index.html"
+
+test: $(INSTALLED) lint  ## lint, build with warnings as errors, then every test: units, notebooks, browser, live, install
+	$(call BUILD,--all)
+	@$(MAKE) --no-print-directory wheel
+	$(BIN)/python -m pytest --nbval -rs --timeout=900 $(PYTEST)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# The notebooks' first cell installs course_lib from here in Colab: `pip --find-links` reads the list.
+wheel: $(INSTALLED)
+	@rm -rf $(HTML)/wheels
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(HTML)/wheels .
+	@cd $(HTML)/wheels && for file in *.whl; do echo "<a href=\"$$file\">$$file</a>"; done > index.html
+
+execute: $(INSTALLED)  ## run the notebooks (NOTEBOOKS="book/a.ipynb …", else all) and store their outputs
+	@$(BIN)/python -m tools.notebooks execute $(NOTEBOOKS)
+
+serve: book  ## build the book and serve it on this machine only (PORT=8000)
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+repository: $(INSTALLED)  ## set the repository in _config.yml and in all notebooks: URL=https://github.com/OWNER/REPO
+	@$(BIN)/python -m tools.notebooks repository "$(URL)"
+
+bench: $(INSTALLED)  ## measure, and write benchmarks/results.md
+	@$(BIN)/python -m benchmarks
+
+lock: $(INSTALLED)  ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	{ head -n 1 requirements.lock; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --extra book --extra test --no-header --no-annotate pyproject.toml; } > requirements.lock.part
+	mv requirements.lock.part requirements.lock
+
+clean:  ## remove what was built; the installed .venv stays
+	rm -rf _build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+# Made anew only when what is to be installed has changed. The stamp comes last, so an installation that was
+# cut short is taken up again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The book needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." \
+	       "Name another: make PYTHON=python3.13" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

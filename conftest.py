@@ -1,0 +1,56 @@
+"""How pytest runs here: `pytest --nbval` from any folder, the fast tests first, and nothing skipped in CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+if str(ROOT) not in sys.path:  # for `tools`, which is not installed
+    sys.path.insert(0, str(ROOT))
+
+from tools.notebooks import environment  # noqa: E402
+
+# In this order; what carries none of the marks is fast.
+SLOW = ("browser", "live", "install")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a bare `pytest --nbval` compare as the book does, in this environment's kernel."""
+    if config.option.nbval_sanitize_with is None:
+        config.option.nbval_sanitize_with = str(ROOT / "tests" / "notebooks" / "sanitize.cfg")
+    if config.option.nbval_kernel_name is None:
+        config.option.nbval_current_env = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first, then the notebooks' cells, then what starts a browser, a server or an installer."""
+
+    def place(item: pytest.Item) -> int:
+        slow = [number for number, mark in enumerate(SLOW, 2) if item.get_closest_marker(mark)]
+        return max(slow, default=int(item.path.suffix == ".ipynb"))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item):
+    """Start the notebooks' kernels, and only those, as `make execute` does."""
+    if item.path.suffix != ".ipynb":
+        return (yield)
+    with environment():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """In CI everything is there that a test may need, so one that is skipped for want of it has failed."""
+    report = yield
+    lacking = report.skipped and not hasattr(report, "wasxfail")
+    if lacking and os.environ.get("CI") == "true" and any(map(item.get_closest_marker, SLOW)):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure in CI: {call.excinfo.value}"
+    return report
