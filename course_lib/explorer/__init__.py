@@ -1,0 +1,79 @@
+"""The explorer: an interactive figure that outlives its kernel.
+
+::
+
+    from course_lib.explorer import Figure, explore, histogram
+
+    def spread(weight_scale, activation):
+        ...
+        return Figure([histogram(values, title="layer 1", xlabel="activation")])
+
+    explore(spread, weight_scale=np.geomspace(1e-3, 10, 41), activation=["sigmoid", "tanh", "relu"])
+
+``explore`` calls the function for every combination of the controls and keeps what comes back. In
+Jupyter and Colab the result is a live widget, whose sliders also stop between the grid's values; in
+plain HTML the same sliders move between the frames that were kept; without scripts a picture stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from course_lib.explorer.controls import Control, named_controls
+from course_lib.explorer.figure import Figure, bars, heatmap, histogram, image, lines
+
+if TYPE_CHECKING:
+    from course_lib.explorer.widget import Explorer
+
+__all__ = ["Control", "Figure", "bars", "explore", "heatmap", "histogram", "image", "lines"]
+
+
+def explore(
+    fn: Callable[..., Figure],
+    /,
+    *,
+    title: str | None = None,
+    caption: str | None = None,
+    alt: str | None = None,
+    **controls: Any,
+) -> Explorer:
+    """An explorer of ``fn`` over every combination of the controls' values.
+
+    fn: called with one keyword argument a control, returns a ``Figure``; its panels must agree in
+        number, kind and title over all combinations.
+    title, caption: shown above and below.  alt: what the still picture shows, for who cannot see it.
+    controls: name = a sequence of values, or a ``Control`` with label, start and unit. Numbers make a
+        slider (logarithmic where their spacing is), two to four strings or booleans a row of choices,
+        more a menu.
+
+    Returns the widget; as the last line of a cell it shows itself. Each control is a trait of the same
+    name, to be linked, observed and set.
+
+    Raises ValueError for unfit controls (no values, mixed types, a name that the widget needs), frames
+    whose panels differ, and an explorer of more than 300 KB; RuntimeError, with the control's values,
+    where ``fn`` raises.
+    """
+    # Imported here: anywidget brings ipywidgets and IPython, which the rest of the library does without.
+    from course_lib.explorer import frames, picture, static
+    from course_lib.explorer.widget import Explorer, check_names
+
+    if not callable(fn):
+        raise ValueError(f"explore: fn is {fn!r:.60}; it must be a function that returns a Figure")
+    ready = named_controls(controls)
+    check_names(ready)
+    computed = frames.compute(fn, ready, overhead=static.OVERHEAD)
+    start = {name: control.start for name, control in ready.items()}
+    first = computed[list(frames.combinations(ready)).index(start)]
+    spec = static.specification(ready, frames.encode(computed), title=title)
+    html = static.html(
+        spec,
+        png=picture.png(first),
+        alt=alt or picture.alt(first, title, frames.describe(start)),
+        title=title,
+        caption=caption,
+    )
+    size = len(html.encode())
+    if size > frames.LIMIT:
+        raise ValueError(frames.too_large(ready, size))
+    return Explorer(fn, ready, spec, html, first, caption)

@@ -1,0 +1,857 @@
+// The explorer: makes the controls, draws a frame as SVG, and reads values back to its reader.
+// One module for both lives: anywidget calls render() with its model; in plain HTML mountAll() gives
+// render() a stand-in for the model. Every panel kind is a function that returns a drawing (paths,
+// texts, perhaps pixels, and how to find and read its points); one class puts drawings on the page.
+
+const SVG = "http://www.w3.org/2000/svg";
+const GAP = 14;
+const ORDER = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const FORMATS = { a: [2, 3, false], b: [2, 3, true], c: [3, 4, false], d: [3, 4, true] };
+
+// ---- frames: the reader of frames.py's encode() ----
+
+function unpack(text) {
+  const [width, digits, signed] = FORMATS[text[0]];
+  const colon = text.indexOf(":");
+  const low = Number(text.slice(1, colon));
+  const full = 10 ** digits, tenth = full / 10, missing = 64 ** width - 1;
+  const numbers = [];
+  for (let at = colon + 1; at < text.length; at += width) {
+    let code = 0;
+    for (let k = 0; k < width; k++) code = code * 64 + ORDER.indexOf(text[at + k]);
+    if (code === missing) { numbers.push(null); continue; }
+    const sign = signed && code & 1 ? "-" : "";
+    if (signed) code >>= 1;
+    const shift = code < full ? 0 : 1 + Math.floor((code - full) / (full - tenth));
+    const mantissa = shift ? tenth + ((code - full) % (full - tenth)) : code;
+    numbers.push(Number(sign + mantissa + "e" + (low + shift)));
+  }
+  return numbers;
+}
+
+function reader({ template, columns }) {
+  const ready = columns.map((column) => {
+    if (column.numbers) return unpack(column.numbers);
+    return column.index ? column.index.map((k) => column.values[k]) : column.values;
+  });
+  const fill = (node, i) => {
+    if (node === null || typeof node !== "object") return node;
+    if (Array.isArray(node)) return node.map((value) => fill(value, i));
+    if ("@" in node) return fill(ready[node["@"]][i], i);
+    if ("#" in node) return unpack(node["#"]);
+    return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, fill(value, i)]));
+  };
+  return { frame: (i) => fill(template, i), notes: (p, i) => fill(template.panels[p].note, i) };
+}
+
+// ---- numbers as people write them ----
+
+const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const power = (k) => "10" + [...String(k)].map((c) => RAISED[c]).join("");
+const minus = (text) => text.replace("-", "−");
+
+function number(v, digits = 4) {
+  if (v === null || v === undefined) return "not finite";
+  const size = Math.abs(v);
+  if (v === 0 || (size >= 1e-3 && size < 1e5)) {
+    return minus(String(Number.isInteger(v) ? v : Number(v.toPrecision(digits))));
+  }
+  if (Number.isInteger(v) && size < 1e15) return minus(v.toLocaleString("en").replaceAll(",", "\u202f"));
+  const [mantissa, exponent] = v.toExponential(digits - 1).split("e");
+  const m = Number(mantissa), tail = power(Number(exponent));
+  return m === 1 ? tail : m === -1 ? "−" + tail : minus(String(m)) + "×" + tail;
+}
+
+// ---- scales, ticks, text ----
+
+const LETTER = 6.4;
+const wide = (text) => text.length * LETTER;
+const cut = (text, room) =>
+  wide(text) <= room ? text : text.slice(0, Math.max(1, Math.floor(room / LETTER) - 1)) + "…";
+const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
+const at = (v) => Math.round(v * 10) / 10;
+
+function scale(low, high, from, to, log) {
+  const f = log ? Math.log10 : (v) => v;
+  const a = f(low), b = f(high);
+  const slope = (to - from) / (b - a || 1);
+  return (v) => from + (f(v) - a) * slope;
+}
+
+// A few round values inside [low, high]: {values, labels, factor}; labels are to be multiplied by factor.
+function ticks(low, high, most, log) {
+  if (log) {
+    const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
+    if (last > first) {
+      const step = Math.ceil((last - first + 1) / most);
+      const values = [];
+      for (let k = first; k <= last; k += step) values.push(k);
+      return { values: values.map((k) => 10 ** k), labels: values.map((k) => (k === 0 ? "1" : k === 1 ? "10" : power(k))), factor: "" };
+    }
+  }
+  // The largest round step that gives at least two ticks, the smallest that keeps to 'most'.
+  const inside = (step) => Math.floor(high / step + 1e-6) - Math.ceil(low / step - 1e-6) + 1;
+  const unit = 10 ** Math.floor(Math.log10((high - low) / most));
+  const steps = [0.5, 1, 2, 5, 10].map((m) => m * unit);
+  const step = steps.find((step, k) => inside(step) <= most || inside(steps[k + 1] ?? 1e99) < 2);
+  const values = [];
+  for (let k = Math.ceil(low / step - 1e-6); k * step <= high + step * 1e-6; k++) values.push(k * step);
+  const top = Math.max(Math.abs(low), Math.abs(high));
+  const e = top >= 1e4 || top < 1e-2 ? Math.floor(Math.log10(top)) : 0;
+  const decimals = clamp(Math.ceil(-Math.log10(step / 10 ** e) - 1e-9), 0, 6);
+  return {
+    values,
+    labels: values.map((v) => Math.abs(v) < step / 1e3 ? "0" : minus((v / 10 ** e).toFixed(decimals))),
+    factor: e ? "×" + power(e) : "",
+  };
+}
+
+// A number line in decades for values that are logarithms already.
+function decades(low, high, most) {
+  const t = ticks(low, high, most, false);
+  const step = Math.max(1, Math.round(t.values[1] - t.values[0]) || 1);
+  const values = [];
+  for (let k = Math.ceil(low / step) * step; k <= high; k += step) values.push(k);
+  if (values.length < 2) return { ...t, labels: t.values.map((v) => number(10 ** v, 2)), factor: "" };
+  return { values, labels: values.map(power), factor: "" };
+}
+
+// Axes of a plot box {left, right, top, bottom}: grid, base line, tick labels, names.
+function axes(drawing, box, sx, sy, tx, ty, xlabel, ylabel) {
+  const { left, right, top, bottom } = box;
+  let grid = "";
+  ty.values.forEach((v, k) => {
+    const y = at(sy(v));
+    grid += `M${left} ${y}H${right}`;
+    drawing.texts.push([left - 6, y + 4, "end", "ce-tick", ty.labels[k]]);
+  });
+  let marks = `M${left} ${bottom}H${right}`;
+  tx.values.forEach((v, k) => {
+    const x = at(sx(v)), half = wide(tx.labels[k]) / 2;
+    marks += `M${x} ${bottom}v4`;
+    const shift = Math.min(0, drawing.width - x - half) + Math.max(0, half - x);
+    drawing.texts.push([x + shift, bottom + 16, "middle", "ce-tick", tx.labels[k]]);
+  });
+  drawing.paths.unshift(["ce-grid", grid]);
+  drawing.paths.push(["ce-axis", marks]);
+  if (ylabel || ty.factor) {
+    const text = [ylabel, ty.factor && `(${ty.factor})`].filter(Boolean).join(" ");
+    drawing.texts.push([0, 11, "start", "ce-axis-name", cut(text, drawing.width)]);
+  }
+  const name = [xlabel, tx.factor && `(${tx.factor})`].filter(Boolean).join(" ");
+  drawing.texts.push([right, bottom + 31, "end", "ce-axis-name", cut(name, drawing.width)]);
+}
+
+const empty = (width, height) => ({ width, height, paths: [], texts: [], points: 0, row: 0 });
+
+function nothing(drawing, box) {
+  drawing.texts.push([(box.left + box.right) / 2, (box.top + box.bottom) / 2, "middle", "ce-none", "no finite values"]);
+}
+
+// ---- the five kinds of panel ----
+
+function histogram(p, width) {
+  const height = clamp(Math.round(width * 0.72), 112, 200);
+  const drawing = empty(width, height + (p.ylabel ? 6 : 0));
+  const box = { left: 36, right: width - 4, top: p.ylabel ? 22 : 8, bottom: drawing.height - 36 };
+  const n = p.heights.length, top = Math.max(...p.heights) || 1;
+  const [low, high] = p.range;
+  const sx = scale(low, high, box.left, box.right), sy = scale(0, top * 1.04, box.bottom, box.top);
+  const w = (box.right - box.left) / n, gap = w > 5 ? 1 : 0;
+  const bar = (k) => {
+    const h = Math.max(box.bottom - sy(p.heights[k]), p.heights[k] > 0 ? 1 : 0);
+    return `M${at(box.left + k * w)} ${box.bottom}v${at(-h)}h${at(w - gap)}v${at(h)}z`;
+  };
+  let d = "";
+  for (let k = 0; k < n; k++) if (p.heights[k] > 0) d += bar(k);
+  drawing.paths.push([`ce-fill ce-s${p.series}`, d]);
+  if (!p.log && low < 0 && high > 0) drawing.paths.push(["ce-zero", `M${at(sx(0))} ${box.bottom}V${box.top}`]);
+  const most = Math.max(2, Math.floor((box.right - box.left) / 52));
+  const tx = p.log ? decades(low, high, most) : ticks(low, high, most);
+  axes(drawing, box, sx, sy, tx, ticks(0, top * 1.04, Math.max(2, Math.floor((box.bottom - box.top) / 40))), p.xlabel, p.ylabel);
+  if (!d) nothing(drawing, box);
+  const edge = (k) => {
+    const v = low + (k / n) * (high - low);
+    return number(p.log ? 10 ** v : Math.abs(v) < (high - low) * 1e-9 ? 0 : v, 3);
+  };
+  return Object.assign(drawing, {
+    points: n,
+    find: (x) => clamp(Math.floor((x - box.left) / w), 0, n - 1),
+    read: (k) => ({
+      x: box.left + (k + 0.5) * w,
+      y: sy(p.heights[k]),
+      d: bar(k) || "",
+      text: `${p.log ? "|" + (p.xlabel || "value") + "| " : ""}${edge(k)} to ${edge(k + 1)}\n${number(100 * p.heights[k], 3)} % of values`,
+    }),
+  });
+}
+
+const SHAPES = {
+  o: (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`,
+  s: (x, y, r) => `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
+  "^": (x, y, r) => `M${x} ${y - r * 1.2}l${r * 1.2} ${r * 2.1}h${-r * 2.4}z`,
+  v: (x, y, r) => `M${x} ${y + r * 1.2}l${r * 1.2} ${-r * 2.1}h${-r * 2.4}z`,
+  D: (x, y, r) => `M${x} ${y - r * 1.3}l${r * 1.3} ${r * 1.3}l${-r * 1.3} ${r * 1.3}l${-r * 1.3} ${-r * 1.3}z`,
+  P: (x, y, r) => `M${x - r} ${y}h${2 * r}M${x} ${y - r}v${2 * r}`,
+};
+
+function extent(values, log) {
+  let low = Infinity, high = -Infinity;
+  for (const v of values) if (v !== null) { low = Math.min(low, v); high = Math.max(high, v); }
+  if (low > high) return log ? [0.1, 1, true] : [0, 1, true];
+  if (log) return low === high ? [low / 2, high * 2] : [low / 1.08, high * 1.08];
+  const room = high - low || Math.abs(high) || 1;
+  return [low >= 0 && low < 0.3 * room ? 0 : low - 0.04 * room, high + 0.04 * room];
+}
+
+function lines(p, width, spec) {
+  const direct = width >= 440 && p.labels.length > 1 && Math.max(...p.labels.map(wide)) < width / 4;
+  const height = clamp(Math.round(width * 0.56), 170, 300);
+  const drawing = empty(width, height);
+  const margin = direct ? Math.max(...p.labels.map(wide)) + 16 : 8;
+  const box = { left: 42, right: width - margin, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
+  const [xlow, xhigh] = p.xlim || (p.x.length > 1 ? [Math.min(...p.x), Math.max(...p.x)] : [p.x[0] - 0.5, p.x[0] + 0.5]);
+  const auto = extent(p.y.flat(), p.ylog);
+  const [ylow, yhigh] = p.ylim || auto;
+  const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
+  const inside = (i) => p.x[i] >= xlow && p.x[i] <= xhigh;
+  const ends = [];
+  p.y.forEach((ys, s) => {
+    let d = "", dots = "", pen = "M", alone = "";
+    const every = Math.max(1, Math.round(ys.length / 6)), mark = spec.markers[s];
+    ys.forEach((v, i) => {
+      if (v === null || !inside(i)) { pen = "M"; return; }
+      const x = at(sx(p.x[i])), y = at(clamp(sy(v), box.top - 2, box.bottom + 2));
+      d += `${pen}${x} ${y}`;
+      pen = "L";
+      const lonely = (i === 0 || ys[i - 1] === null) && (i === ys.length - 1 || ys[i + 1] === null);
+      if (p.labels.length > 1 || lonely) if (i % every === Math.round((s * every) / 6) % every || lonely) dots += SHAPES[mark](x, y, 3);
+      ends[s] = [x, y];
+    });
+    drawing.paths.push([`ce-line ce-s${s + 1}`, d, spec.dashes[s].join(" ")]);
+    drawing.paths.push([`ce-dot ce-s${s + 1}`, dots]);
+  });
+  const tx = ticks(xlow, xhigh, Math.max(2, Math.floor((box.right - box.left) / 64)), p.xlog);
+  const ty = ticks(ylow, yhigh, Math.max(2, Math.floor((box.bottom - box.top) / 42)), p.ylog);
+  axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
+  if (auto[2]) nothing(drawing, box);
+  if (direct) {
+    // Names stand where their lines end, pushed apart until none covers another.
+    const named = p.labels.map((label, s) => ({ label, s, y: ends[s] ? ends[s][1] : null })).filter((e) => e.y !== null);
+    named.sort((a, b) => a.y - b.y);
+    named.forEach((e, k) => { if (k) e.y = Math.max(e.y, named[k - 1].y + 14); });
+    for (let k = named.length - 1, floor = box.bottom; k >= 0; k--, floor -= 14) named[k].y = Math.min(named[k].y, floor);
+    for (const e of named) drawing.texts.push([box.right + 8, e.y + 4, "start", `ce-name ce-s${e.s + 1}`, e.label]);
+  }
+  const px = p.x.map(sx);
+  return Object.assign(drawing, {
+    legend: direct || p.labels.length < 2 ? null : p.labels,
+    points: p.x.length,
+    find: (x) => px.reduce((best, v, i) => (Math.abs(v - x) < Math.abs(px[best] - x) ? i : best), 0),
+    read: (i) => {
+      const ys = p.y.map((y) => y[i]).filter((v) => v !== null).map((v) => clamp(sy(v), box.top, box.bottom));
+      return {
+        x: clamp(px[i], box.left, box.right),
+        y: ys.length ? Math.min(...ys) : box.top,
+        d: `M${at(px[i])} ${box.top}V${box.bottom}` + ys.map((y) => SHAPES.o(at(px[i]), at(y), 4)).join(""),
+        text: `${p.xlabel || "x"} ${number(p.x[i])}\n` + p.labels.map((l, s) => `${l}: ${number(p.y[s][i])}`).join("\n"),
+      };
+    },
+  });
+}
+
+function bars(p, width) {
+  const row = 26, n = p.labels.length;
+  const drawing = empty(width, n * row + 42);
+  const labels = p.labels.map((label) => cut(label, width * 0.38));
+  const left = Math.max(...labels.map(wide)) + 10;
+  const box = { left, right: width - 12, top: 4, bottom: n * row + 6 };
+  const values = p.values.map((v) => v ?? 0);
+  const low = p.xlim ? p.xlim[0] : Math.min(0, ...values), high = p.xlim ? p.xlim[1] : Math.max(0, ...values) || (low < 0 ? 0 : 1);
+  const room = Math.max(...p.values.map((v) => wide(number(v, 3)))) + 8;
+  const sx = scale(low, high, box.left + (low < 0 ? room : 0), box.right - (high > 0 ? room : 0));
+  const zero = clamp(sx(0), box.left, box.right);
+  const rect = (k) => {
+    const x = clamp(sx(values[k]), box.left, box.right), a = Math.min(zero, x), w = Math.max(Math.abs(x - zero), 1);
+    return `M${at(a)} ${box.top + k * row + 4}h${at(w)}v${row - 8}h${at(-w)}z`;
+  };
+  drawing.paths.push([`ce-fill ce-s${p.series}`, p.values.map((v, k) => (v === null ? "" : rect(k))).join("")]);
+  axes(drawing, box, sx, (y) => y, ticks(low, high, Math.max(2, Math.floor((box.right - left) / 80))), { values: [], labels: [] }, p.xlabel, "");
+  drawing.paths.push(["ce-axis", `M${at(zero)} ${box.top}V${box.bottom}`]);
+  p.values.forEach((v, k) => {
+    const y = box.top + k * row + row / 2 + 4, x = clamp(sx(values[k]), box.left, box.right);
+    drawing.texts.push([left - 8, y, "end", "ce-bar-name", labels[k]]);
+    drawing.texts.push([v < 0 ? x - 5 : x + 5, y, v < 0 ? "end" : "start", "ce-value", number(v, 3)]);
+  });
+  return Object.assign(drawing, {
+    points: n,
+    row: 1,
+    find: (x, y) => clamp(Math.floor((y - box.top) / row), 0, n - 1),
+    read: (k) => ({ x: sx(values[k]), y: box.top + k * row + 4, d: p.values[k] === null ? "" : rect(k), text: `${p.labels[k]}: ${number(p.values[k])}` }),
+  });
+}
+
+// Pixels of an image or a heat map in a plot box, with the cell under the pointer outlined.
+function cells(drawing, box, p, rgba, text) {
+  const w = (box.right - box.left) / p.columns, h = (box.bottom - box.top) / p.rows;
+  return Object.assign(drawing, {
+    pixels: { ...box, rows: p.rows, columns: p.columns, rgba },
+    points: p.rows * p.columns,
+    row: p.columns,
+    find: (x, y) => clamp(Math.floor((y - box.top) / h), 0, p.rows - 1) * p.columns + clamp(Math.floor((x - box.left) / w), 0, p.columns - 1),
+    read: (k) => {
+      const x = box.left + (k % p.columns) * w, y = box.top + Math.floor(k / p.columns) * h;
+      return { x: x + w / 2, y, d: `M${at(x)} ${at(y)}h${at(w)}v${at(h)}h${at(-w)}z`, text: text(k) };
+    },
+  });
+}
+
+function image(p, width) {
+  const fit = Math.min(width, 280, (280 * p.columns) / p.rows);
+  const shown = fit >= 2 * p.columns ? p.columns * Math.floor(fit / p.columns) : fit;
+  const tall = (shown * p.rows) / p.columns;
+  const drawing = empty(width, tall + (p.xlabel ? 20 : 2));
+  const box = { left: 0, right: shown, top: 0, bottom: tall };
+  if (p.xlabel) drawing.texts.push([0, tall + 15, "start", "ce-axis-name", cut(p.xlabel, width)]);
+  const bytes = atob(p.pixels), c = p.channels, gaps = new Set(p.gaps), [low, high] = p.limits;
+  const rgba = new Uint8ClampedArray(p.rows * p.columns * 4);
+  for (let k = 0; k < p.rows * p.columns; k++) {
+    for (let j = 0; j < 3; j++) rgba[4 * k + j] = bytes.charCodeAt(k * c + (c === 3 ? j : 0));
+    rgba[4 * k + 3] = gaps.has(k) ? 0 : 255;
+  }
+  return cells(drawing, box, p, rgba, (k) => {
+    const parts = Array.from({ length: c }, (_, j) => number(low + (bytes.charCodeAt(k * c + j) / 255) * (high - low), 3));
+    return `row ${Math.floor(k / p.columns)}, column ${k % p.columns}\n${gaps.has(k) ? "not finite" : parts.join(", ")}`;
+  });
+}
+
+const channels = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+
+function heatmap(p, width, spec) {
+  const left = p.rowNames ? Math.min(Math.max(...p.rowNames.map(wide)) + 10, width * 0.35) : 38;
+  const across = width - left - 10;
+  const tall = clamp((across / p.columns) * p.rows, Math.min(p.rows * 14, 90), Math.min(across, 320));
+  const top = p.ylabel ? 22 : 6;
+  const drawing = empty(width, top + tall + 38);
+  const box = { left, right: width - 10, top, bottom: top + tall };
+  const [low, high] = p.limits, stops = spec.maps[p.colours].map(channels);
+  const rgba = new Uint8ClampedArray(p.rows * p.columns * 4);
+  p.values.forEach((v, k) => {
+    if (v === null) return;
+    const t = clamp((v - low) / (high - low), 0, 1) * (stops.length - 1), s = Math.min(Math.floor(t), stops.length - 2);
+    for (let j = 0; j < 3; j++) rgba[4 * k + j] = stops[s][j] + (t - s) * (stops[s + 1][j] - stops[s][j]);
+    rgba[4 * k + 3] = 255;
+  });
+  // Names stand in the middle of their cells; numbers at round values between the edges.
+  const axis = (names, limits, n, from, to, room) => {
+    if (names) {
+      const step = Math.ceil(n / Math.max(1, Math.floor(Math.abs(to - from) / room)));
+      const shown = names.map((_, k) => k).filter((k) => k % step === 0);
+      return [(k) => from + ((k + 0.5) / n) * (to - from), { values: shown, labels: shown.map((k) => names[k]) }];
+    }
+    const whole = !limits, [a, b] = limits || [-0.5, n - 0.5];
+    const t = ticks(Math.min(a, b), Math.max(a, b), Math.max(2, Math.floor(Math.abs(to - from) / room)));
+    const keep = t.values.map((v, k) => k).filter((k) => !whole || Number.isInteger(Number(t.values[k].toFixed(6))));
+    return [scale(a, b, from, to), { values: keep.map((k) => t.values[k]), labels: keep.map((k) => t.labels[k]), factor: t.factor }];
+  };
+  const longest = p.columnNames ? Math.max(...p.columnNames.map(wide)) + 8 : 52;
+  const [sx, tx] = axis(p.columnNames, p.xlim, p.columns, box.left, box.right, longest);
+  const [sy, ty] = axis(p.rowNames, p.ylim, p.rows, box.top, box.bottom, p.rowNames ? 15 : 30);
+  if (p.rowNames) ty.labels = ty.labels.map((label) => cut(label, left - 8));
+  axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
+  drawing.paths.shift();
+  drawing.bar = { low: number(low, 3), high: number(high, 3), stops: spec.maps[p.colours] };
+  const place = (names, limits, n, k, word) =>
+    names ? names[k] : `${word} ${number(limits ? limits[0] + ((k + 0.5) / n) * (limits[1] - limits[0]) : k, 3)}`;
+  return cells(drawing, box, p, rgba, (k) => {
+    const i = Math.floor(k / p.columns), j = k % p.columns;
+    return `${place(p.rowNames, p.ylim, p.rows, i, p.ylabel || "row")}, ${place(p.columnNames, p.xlim, p.columns, j, p.xlabel || "column")}\n${number(p.values[k])}`;
+  });
+}
+
+const DRAW = { histogram, lines, bars, image, heatmap };
+const LEAST = { histogram: 140, lines: 250, bars: 230, image: 110, heatmap: 220 };
+const NOUN = { histogram: "Histogram", lines: "Line chart", bars: "Bar chart", image: "Image", heatmap: "Heat map" };
+
+// ---- the page ----
+
+function make(tag, className, parent, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+}
+
+// Attributes and text are written only where they changed: that is most of what a repaint saves.
+function put(node, name, value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+function svgNodes(parent, tag, wanted) {
+  while (parent.children.length > wanted) parent.lastChild.remove();
+  while (parent.children.length < wanted) parent.append(document.createElementNS(SVG, tag));
+  return parent.children;
+}
+
+class Panel {
+  constructor(parent, spec, tip) {
+    this.spec = spec;
+    this.tip = tip;
+    this.point = null;
+    this.root = make("div", "ce-panel", parent);
+    this.root.tabIndex = 0;
+    this.root.setAttribute("role", "img");
+    const head = make("div", "ce-head", this.root);
+    this.title = make("div", "ce-panel-title", head);
+    this.note = make("div", "ce-note", head);
+    this.legend = make("div", "ce-legend", head);
+    this.plot = make("div", "ce-plot", this.root);
+    this.canvas = make("canvas", "ce-pixels", this.plot);
+    this.svg = document.createElementNS(SVG, "svg");
+    this.svg.setAttribute("aria-hidden", "true");
+    [this.paths, this.mark, this.texts] = ["g", "path", "g"].map((tag) => this.svg.appendChild(document.createElementNS(SVG, tag)));
+    this.mark.setAttribute("class", "ce-mark");
+    this.plot.append(this.svg);
+    this.listen();
+  }
+
+  listen() {
+    const follow = (event) => {
+      const box = this.plot.getBoundingClientRect();
+      const ratio = this.drawing.width / box.width;
+      this.show(this.drawing.find((event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio), false);
+    };
+    this.plot.addEventListener("pointermove", follow);
+    this.plot.addEventListener("pointerdown", follow);
+    // A finger that lifts leaves the value standing; the next touch elsewhere takes it away.
+    this.plot.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.hide());
+    this.root.addEventListener("blur", () => this.hide());
+    this.root.addEventListener("keydown", (event) => {
+      const { points, row } = this.drawing, now = this.point;
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: row, ArrowUp: -row }[event.key];
+      if (event.key === "Escape" && now !== null) this.hide();
+      else if (event.key === "Home" && now !== null) this.show(0, true);
+      else if (event.key === "End" && now !== null) this.show(points - 1, true);
+      else if (step && points) this.show(now === null ? 0 : now + step >= 0 && now + step < points ? now + step : now, true);
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  draw(panel, width, longest) {
+    this.panel = panel;
+    const drawing = (this.drawing = DRAW[panel.kind](panel, width, this.spec));
+    if (this.title.textContent !== panel.title) this.title.textContent = panel.title;
+    if (this.note.firstChild?.data !== panel.note) this.note.textContent = panel.note;
+    // The longest note of all frames keeps its room, so that nothing jumps when a control moves.
+    if (this.note.dataset.room !== longest) this.note.dataset.room = longest;
+    put(this.root, "aria-label", [panel.title, `${NOUN[panel.kind]}${panel.xlabel ? " of " + panel.xlabel : ""}`, panel.note].filter(Boolean).join(". "));
+    put(this.svg, "viewBox", `0 0 ${at(drawing.width)} ${at(drawing.height)}`);
+    this.plot.style.aspectRatio = `${at(drawing.width)} / ${at(drawing.height)}`;
+    const paths = svgNodes(this.paths, "path", drawing.paths.length);
+    drawing.paths.forEach(([name, d, dash], k) => {
+      put(paths[k], "class", name);
+      put(paths[k], "d", d);
+      put(paths[k], "stroke-dasharray", dash || "none");
+    });
+    const texts = svgNodes(this.texts, "text", drawing.texts.length);
+    drawing.texts.forEach(([x, y, anchor, name, text], k) => {
+      put(texts[k], "x", at(x));
+      put(texts[k], "y", at(y));
+      put(texts[k], "text-anchor", anchor);
+      put(texts[k], "class", name);
+      if (texts[k].textContent !== text) texts[k].textContent = text;
+    });
+    this.paint(drawing);
+    this.drawLegend(drawing);
+    if (this.point !== null) this.show(Math.min(this.point, drawing.points - 1), false);
+  }
+
+  paint({ pixels, width, height }) {
+    this.canvas.hidden = !pixels;
+    if (!pixels) return;
+    if (this.canvas.width !== pixels.columns || this.canvas.height !== pixels.rows) {
+      this.canvas.width = pixels.columns;
+      this.canvas.height = pixels.rows;
+    }
+    this.canvas.getContext("2d").putImageData(new ImageData(pixels.rgba, pixels.columns, pixels.rows), 0, 0);
+    const percent = (part, whole) => `${(100 * part) / whole}%`;
+    Object.assign(this.canvas.style, {
+      left: percent(pixels.left, width),
+      top: percent(pixels.top, height),
+      width: percent(pixels.right - pixels.left, width),
+      height: percent(pixels.bottom - pixels.top, height),
+    });
+  }
+
+  drawLegend({ legend, bar }) {
+    const key = JSON.stringify(legend || bar || "");
+    if (this.legendKey === key) return;
+    this.legendKey = key;
+    this.legend.replaceChildren();
+    (legend || []).forEach((label, s) => {
+      const item = make("span", "ce-key", this.legend);
+      const swatch = item.appendChild(document.createElementNS(SVG, "svg"));
+      put(swatch, "viewBox", "0 0 28 12");
+      const [line, dot] = svgNodes(swatch, "path", 2);
+      put(line, "class", `ce-line ce-s${s + 1}`);
+      put(line, "d", "M0 6H28");
+      put(line, "stroke-dasharray", this.spec.dashes[s].join(" ") || "none");
+      put(dot, "class", `ce-dot ce-s${s + 1}`);
+      put(dot, "d", SHAPES[this.spec.markers[s]](14, 6, 3));
+      item.append(label);
+    });
+    if (bar) {
+      make("span", "", this.legend, bar.low);
+      make("span", "ce-colours", this.legend).style.background = `linear-gradient(90deg, ${bar.stops.join(", ")})`;
+      make("span", "", this.legend, bar.high);
+    }
+  }
+
+  show(point, spoken) {
+    if (!this.drawing.points) return;
+    this.point = point;
+    const { x, y, d, text } = this.drawing.read(point);
+    put(this.mark, "d", d);
+    const box = this.plot.getBoundingClientRect(), ratio = box.width / this.drawing.width;
+    this.tip.show(this, box.left + x * ratio, box.top + y * ratio, text, spoken);
+  }
+
+  hide() {
+    if (this.point === null) return;
+    this.point = null;
+    put(this.mark, "d", "");
+    this.tip.hide(this);
+  }
+}
+
+// One floating label for the whole explorer, above the point that it reads, inside the explorer's width.
+class Tip {
+  constructor(root, say) {
+    this.root = root;
+    this.say = say;
+    this.node = make("div", "ce-tip", root);
+    this.node.hidden = true;
+    this.node.setAttribute("aria-hidden", "true");
+    this.elsewhere = (event) => this.owner && !this.owner.plot.contains(event.target) && this.owner.hide();
+    document.addEventListener("pointerdown", this.elsewhere);
+  }
+
+  show(owner, x, y, text, spoken) {
+    if (this.owner && this.owner !== owner) this.owner.hide();
+    this.owner = owner;
+    if (this.node.textContent !== text) this.node.textContent = text;
+    this.node.hidden = false;
+    const box = this.root.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = this.node;
+    const left = clamp(x - box.left - w / 2, 4, Math.max(4, box.width - w - 4));
+    const above = y - box.top - h - 8;
+    this.node.style.transform = `translate(${Math.round(left)}px, ${Math.round(above < 4 ? y - box.top + 14 : above)}px)`;
+    if (spoken) this.say(text.replaceAll("\n", ", "));
+  }
+
+  hide(owner) {
+    if (this.owner !== owner) return;
+    this.owner = null;
+    this.node.hidden = true;
+  }
+}
+
+// ---- controls ----
+
+// A slider stops at the grid's values; with a kernel also between them, in even steps of the position.
+const FINE = 20;
+
+function between(control, position) {
+  const i = Math.floor(position), share = position - i, [a, b] = [control.values[i], control.values[i + 1] ?? control.values[i]];
+  if (share < 1e-9) return a;
+  const v = control.log ? a * (b / a) ** share : a + share * (b - a);
+  return control.integer ? Math.round(v) : Number(v.toPrecision(4));
+}
+
+function positionOf(control, value) {
+  const { values, log } = control, last = values.length - 1;
+  if (value <= values[0]) return 0;
+  if (value >= values[last]) return last;
+  const i = values.findIndex((v) => v > value) - 1, [a, b] = [values[i], values[i + 1]];
+  const share = log ? Math.log(value / a) / Math.log(b / a) : (value - a) / (b - a);
+  return share < 1e-6 ? i : share > 1 - 1e-6 ? i + 1 : i + share;
+}
+
+class Controls {
+  constructor(parent, spec, model, live) {
+    this.root = make("div", "ce-controls", parent);
+    this.items = spec.controls.map((control) => {
+      const tag = control.kind === "radio" ? "fieldset" : "div";
+      const node = make(tag, `ce-control ce-${control.kind}`, this.root);
+      const change = (value) => {
+        model.set(control.name, value);
+        model.save_changes();
+      };
+      return this[control.kind](control, node, change, live);
+    });
+  }
+
+  range(control, node, change, live) {
+    const id = `ce-${Math.random().toString(36).slice(2)}`, last = control.values.length - 1;
+    const row = make("div", "ce-row", node);
+    make("label", "", row, control.label).htmlFor = id;
+    const output = make("output", "", row);
+    output.htmlFor = id;
+    const input = make("input", "", node);
+    Object.assign(input, { type: "range", id, min: 0, max: last, step: live ? 1 / FINE : 1, disabled: last === 0 });
+    const ends = make("div", "ce-ends", node);
+    ends.setAttribute("aria-hidden", "true");
+    for (const v of [control.values[0], control.values[last]]) make("span", "", ends, number(v, 3));
+    const shown = (v) => number(v, 3) + (control.unit ? "\u202f" + control.unit : "");
+    output.style.minWidth = Math.max(...control.values.map((v) => shown(v).length)) + "ch";
+    // From the keyboard a press is a step of the grid, also where the slider is continuous.
+    input.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const now = Number(input.value), next = step > 0 ? Math.floor(now + 1e-9) + step : Math.ceil(now - 1e-9) + step;
+      input.value = clamp(next, 0, last);
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    input.addEventListener("input", () => change(between(control, Number(input.value))));
+    return {
+      control,
+      node: input,
+      text: shown,
+      update(value) {
+        const position = positionOf(control, value);
+        if (document.activeElement !== input || Math.abs(Number(input.value) - position) > 0.5) input.value = position;
+        input.setAttribute("aria-valuetext", shown(value));
+        input.style.setProperty("--fill", `${last ? (100 * position) / last : 0}%`);
+        output.value = shown(value);
+      },
+    };
+  }
+
+  choice(control, update) {
+    const text = (v) => control.labels[control.values.indexOf(v)] + (control.unit ? " " + control.unit : "");
+    return { control, text, update };
+  }
+
+  radio(control, node, change) {
+    make("legend", "", node, control.label);
+    const group = make("div", "ce-choices", node), name = `ce-${Math.random().toString(36).slice(2)}`;
+    const inputs = control.values.map((value, k) => {
+      const label = make("label", "", group);
+      const input = make("input", "", label);
+      Object.assign(input, { type: "radio", name });
+      input.addEventListener("change", () => input.checked && change(value));
+      make("span", "", label, control.labels[k]);
+      return input;
+    });
+    return this.choice(control, (value) => inputs.forEach((input, k) => { input.checked = control.values[k] === value; }));
+  }
+
+  select(control, node, change) {
+    const id = `ce-${Math.random().toString(36).slice(2)}`;
+    make("label", "", make("div", "ce-row", node), control.label).htmlFor = id;
+    const select = make("select", "", node);
+    select.id = id;
+    for (const label of control.labels) make("option", "", select, label);
+    select.addEventListener("change", () => change(control.values[select.selectedIndex]));
+    return this.choice(control, (value) => { select.selectedIndex = control.values.indexOf(value); });
+  }
+}
+
+// ---- live: one question at a time to the kernel, and the latest wins ----
+
+class Kernel {
+  constructor(model, use, wait) {
+    Object.assign(this, { model, use, wait, waiting: null, next: null, count: Math.random() });
+    this.hear = (message) => {
+      if (!message || message.id !== this.waiting?.id) return;
+      const asked = this.waiting;
+      this.waiting = null;
+      use(asked.values, message);
+      if (this.next) { const values = this.next; this.next = null; this.ask(values); }
+    };
+    model.on("msg:custom", this.hear);
+  }
+
+  ask(values) {
+    // A kernel that died never answers: after half a minute it may be asked anew.
+    if (this.waiting && Date.now() - this.waiting.since < 30000) { this.next = values; return; }
+    this.waiting = { id: ++this.count, values, since: Date.now() };
+    this.model.send({ kind: "compute", id: this.waiting.id, values });
+  }
+}
+
+// ---- render ----
+
+function render({ model, el }) {
+  const spec = model.get("_spec"), live = !model.standin;
+  const { frame, notes } = reader(spec.frames);
+  const root = make("div", "ce-body", el);
+  el.classList.add("course-explorer");
+  const head = make("div", "ce-top", root);
+  if (spec.title) make("p", "ce-title", head, spec.title);
+  const reset = make("button", "ce-reset", head, "Reset");
+  reset.type = "button";
+  const controls = new Controls(root, spec, model, live);
+  const printed = make("p", "ce-values", root);
+  const trouble = make("p", "ce-trouble", root);
+  trouble.setAttribute("role", "alert");
+  const grid = make("div", "ce-grid-of-panels", root);
+  const summary = make("p", "ce-summary", root);
+  const status = make("p", "ce-status", root);
+  status.setAttribute("role", "status");
+  if (live && model.get("_caption")) make("p", "ce-caption", root, model.get("_caption"));
+
+  let timer = 0;
+  const say = (text) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => { status.textContent = text; }, 300);
+  };
+  const tip = new Tip(root, say);
+  const start = frame(startIndex(spec.controls));
+  // Panels of one kind stand on one base line, whatever the length of their notes.
+  grid.classList.toggle("ce-even", start.panels.every((p) => p.kind === start.panels[0].kind));
+  const panels = start.panels.map(() => new Panel(grid, spec, tip));
+  const longest = panels.map((_, p) => {
+    let text = "";
+    for (let i = 0; i < spec.frames.count; i++) { const note = notes(p, i); if (note.length > text.length) text = note; }
+    return text;
+  });
+  let width = 0, fresh = null, frameNow = null, late = 0;
+
+  const current = () => Object.fromEntries(spec.controls.map((c) => [c.name, model.get(c.name)]));
+  const same = (a, b) => spec.controls.every((c) => a[c.name] === b[c.name]);
+
+  function layout() {
+    const style = getComputedStyle(grid);
+    width = grid.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const least = Math.max(...start.panels.map((p) => LEAST[p.kind]));
+    const fit = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
+    const wanted = start.columns || Math.min(start.panels.length, fit, start.panels.length === 4 ? 2 : 3);
+    const rows = Math.ceil(start.panels.length / wanted);
+    let columns = Math.min(wanted, fit), flow = "row";
+    // A grid too wide for the page is turned: its rows become columns, so that what stood below each other stays a pair.
+    if (columns < wanted && rows > 1 && rows <= fit && rows * wanted === start.panels.length) [columns, flow] = [rows, "column"];
+    grid.style.gridAutoFlow = flow;
+    grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+    grid.style.gridTemplateRows = flow === "column" ? `repeat(${wanted}, auto)` : "";
+    return Math.floor((width - (columns - 1) * GAP) / columns);
+  }
+
+  let panelWidth = 0;
+  function draw() {
+    if (!panelWidth) return;
+    frameNow.panels.forEach((panel, p) => panels[p].draw(panel, panelWidth, longest[p].length > panel.note.length ? longest[p] : panel.note));
+    if (summary.textContent !== frameNow.summary) summary.textContent = frameNow.summary;
+  }
+
+  const kernel = live && new Kernel(model, (values, message) => {
+    if (message.frame) fresh = { values, frame: message.frame };
+    if (!same(values, current())) return;
+    clearTimeout(late);
+    trouble.textContent = message.error ? `${message.error}. The nearest frame is shown.` : "";
+    if (message.frame) { frameNow = message.frame; draw(); speak(); }
+  });
+
+  function speak() {
+    const parts = [controls.items.map((item) => `${item.control.label} ${item.text(model.get(item.control.name))}`).join(", ")];
+    parts.push(frameNow.summary || frameNow.panels.filter((p) => p.note).map((p) => [p.title, p.note].filter(Boolean).join(": ")).join("; "));
+    const missing = frameNow.panels.reduce((sum, p) => sum + p.missing, 0);
+    if (missing) parts.push(`${missing} ${missing === 1 ? "value is" : "values are"} not finite and ${missing === 1 ? "is" : "are"} drawn as ${missing === 1 ? "a gap" : "gaps"}`);
+    say(parts.filter(Boolean).map((part) => part.replace(/\.$/, "")).join(". ") + ".");
+  }
+
+  function update(quiet) {
+    const values = current();
+    let index = 0, exact = true;
+    for (const item of controls.items) {
+      const c = item.control, value = values[c.name];
+      item.update(value);
+      const position = c.kind === "range" ? positionOf(c, value) : Math.max(0, c.values.indexOf(value));
+      const nearest = Math.round(position);
+      if (c.kind === "range" && Math.abs(position - nearest) > 1e-6) exact = false;
+      index = index * c.values.length + nearest;
+    }
+    printed.textContent = controls.items.map((item) => `${item.control.label}: ${item.text(values[item.control.name])}`).join(" · ");
+    reset.style.visibility = spec.controls.every((c) => values[c.name] === c.values[c.start]) ? "hidden" : "visible";
+    clearTimeout(late);
+    trouble.textContent = "";
+    if (!exact && fresh && same(fresh.values, values)) frameNow = fresh.frame;
+    else {
+      frameNow = frame(index);
+      if (!exact && kernel) {
+        kernel.ask(values);
+        late = setTimeout(() => { trouble.textContent = "Computing… the nearest frame is shown."; }, 400);
+      }
+    }
+    draw();
+    if (quiet !== true) speak();
+  }
+
+  reset.addEventListener("click", () => {
+    for (const c of spec.controls) model.set(c.name, c.values[c.start]);
+    model.save_changes();
+    controls.root.querySelector("input, select").focus();
+  });
+  for (const c of spec.controls) model.on(`change:${c.name}`, update);
+  const resized = new ResizeObserver(() => {
+    const next = layout();
+    if (next > 0 && next !== panelWidth) { panelWidth = next; draw(); }
+  });
+  panelWidth = Math.max(0, layout());
+  update(true);
+  resized.observe(grid);
+  return () => {
+    resized.disconnect();
+    clearTimeout(timer);
+    clearTimeout(late);
+    document.removeEventListener("pointerdown", tip.elsewhere);
+    for (const c of spec.controls) model.off(`change:${c.name}`, update);
+    if (kernel) model.off("msg:custom", kernel.hear);
+  };
+}
+
+const startIndex = (controls) => controls.reduce((index, c) => index * c.values.length + c.start, 0);
+
+// ---- without a kernel ----
+
+function standin(spec) {
+  const state = { _spec: spec }, heard = {};
+  for (const c of spec.controls) state[c.name] = c.values[c.start];
+  return {
+    standin: true,
+    get: (name) => state[name],
+    set: (name, value) => {
+      if (state[name] === value) return;
+      state[name] = value;
+      for (const listener of heard[`change:${name}`] || []) listener();
+    },
+    on: (event, listener) => { (heard[event] ||= []).push(listener); },
+    off: (event, listener) => { heard[event] = (heard[event] || []).filter((other) => other !== listener); },
+    save_changes: () => {},
+    send: () => {},
+  };
+}
+
+function mountAll(page) {
+  for (const figure of page.querySelectorAll("figure.course-explorer:not([data-mounted])")) {
+    const data = figure.querySelector("script.course-frames"), still = figure.querySelector(".ce-still");
+    if (!data) continue;
+    figure.dataset.mounted = "";
+    const el = document.createElement("div");
+    still.before(el);
+    try {
+      render({ model: standin(JSON.parse(data.textContent)), el });
+      el.classList.remove("course-explorer");
+      still.remove();
+    } catch (error) {
+      // The picture stays: a reader sees a figure, and the console says why it does not move.
+      el.remove();
+      console.error(error);
+    }
+  }
+}
+
+export { mountAll };
+export default { render };

@@ -1,0 +1,418 @@
+"""What an explorer shows, described and not drawn: a figure is panels, a panel is a plain dict.
+
+The five panel functions take tensors (any device), arrays or lists, and return JSON-ready dicts.
+Numbers keep four significant digits (histogram heights and heat maps three), which is more than a
+reader can see and a quarter of the bytes. A value that is not finite becomes ``None``, is counted
+under ``"missing"`` and named in the panel's note: the drawing shows a gap, never a made-up number.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from course_lib import palette
+
+Panel = dict[str, Any]
+KINDS = ("histogram", "lines", "bars", "image", "heatmap")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One frame of an explorer.
+
+    panels: what ``histogram``, ``lines``, ``bars``, ``image`` and ``heatmap`` return, in reading order.
+    columns: panels side by side where there is room; ``None`` lets the width decide.
+    summary: one sentence, shown below the panels and read out when a control moves.
+
+    Raises ValueError for no panels, for something that is not a panel, and for columns below 1.
+    """
+
+    panels: Sequence[Panel]
+    columns: int | None = None
+    summary: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.panels, Mapping) or not isinstance(self.panels, Sequence):
+            raise ValueError(f"Figure: panels is a {type(self.panels).__name__}; give a list of panels")
+        if not self.panels:
+            raise ValueError("Figure: panels is empty; give at least one panel")
+        for position, panel in enumerate(self.panels, 1):
+            if not isinstance(panel, Mapping) or panel.get("kind") not in KINDS:
+                raise ValueError(
+                    f"Figure: panel {position} is {panel!r:.80}; panels come from {', '.join(KINDS)}"
+                )
+        if self.columns is not None and (not isinstance(self.columns, int) or self.columns < 1):
+            raise ValueError(f"Figure: columns is {self.columns!r}; it must be a whole number from 1 up")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figure as plain JSON data."""
+        return {"panels": list(self.panels), "columns": self.columns, "summary": self.summary or ""}
+
+
+def histogram(
+    values: Any,
+    *,
+    bins: int = 30,
+    range: tuple[float, float] | None = None,
+    log: bool = False,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    note: str = "",
+    series: int = 1,
+) -> Panel:
+    """The fraction of ``values`` in each of ``bins`` bins of equal width.
+
+    range: ends of the axis; ``None`` takes the smallest and largest finite value. Values outside a
+    given range count in the total, and the note says how many there are.
+    log: the axis is log10 |value| (``range`` then too); exact zeros have no place on it and are
+    counted in the note.
+    series: which of the palette's colours, 1 to 6.
+
+    Raises ValueError for no values, fewer than one bin, and a range without width.
+    """
+    x = _tensor(values, "histogram", "values").flatten()
+    if not isinstance(bins, int) or bins < 1:
+        raise ValueError(f"histogram: bins is {bins!r}; it must be a whole number from 1 up")
+    total = x.numel()
+    if total == 0:
+        raise ValueError("histogram: values is empty; there is nothing to count")
+    if not 1 <= series <= palette.SERIES:
+        raise ValueError(f"histogram: series is {series!r}; the palette has 1 to {palette.SERIES}")
+    low, high = (v.item() for v in torch.aminmax(x))
+    missing = 0
+    if not math.isfinite(high - low):  # NaN and infinity both show in the extremes: no mask otherwise
+        x = x[x.isfinite()]
+        missing = total - x.numel()
+    zeros = 0
+    if log:
+        x = x[x != 0].abs().log10()
+        zeros = total - missing - x.numel()
+    if range is not None:
+        low, high = _limits(range, "histogram", "range")
+    elif x.numel():
+        low, high = _own_range(x)
+    else:
+        low, high = 0.0, 1.0
+    # histc leaves out what lies beyond the ends, which is right for a range that was asked for.
+    counts = torch.histc(x, bins, low, high).tolist() if x.numel() else [0.0] * bins
+    outside = round(x.numel() - sum(counts))
+    remarks = [note]
+    if zeros:
+        remarks.append(f"{_percent(zeros, total)} exact zeros")
+    if outside > 0:
+        remarks.append(f"{_percent(outside, total)} outside")
+    return {
+        "kind": "histogram",
+        "title": title,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "note": _note(remarks, missing),
+        "range": _round_ends(low, high),
+        "log": bool(log),
+        "heights": _round([c / total for c in counts], 3, floor=1e-6),
+        "series": series,
+        "missing": missing,
+    }
+
+
+def lines(
+    series: Mapping[str, Any],
+    *,
+    x: Any = None,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    xscale: str = "linear",
+    yscale: str = "linear",
+    xlim: tuple[float, float] | None = None,
+    ylim: tuple[float, float] | None = None,
+    note: str = "",
+) -> Panel:
+    """Up to six lines over one x: ``{"label": y, ...}``, each y of the same length as x.
+
+    x: default 0, 1, 2, ...  xscale, yscale: ``"linear"`` or ``"log"``; on a log axis a value that is
+    not positive is a gap, and the note says how many there are.
+
+    Raises ValueError for no series, more than six, lengths that differ, and unknown scales.
+    """
+    if not isinstance(series, Mapping) or not series:
+        raise ValueError(f'lines: series is {series!r:.80}; give a dict {{"label": values, ...}}')
+    if len(series) > palette.SERIES:
+        raise ValueError(f"lines: {len(series)} series; at most {palette.SERIES} can be told apart")
+    for name, scale in (("xscale", xscale), ("yscale", yscale)):
+        if scale not in ("linear", "log"):
+            raise ValueError(f'lines: {name} is {scale!r}; it must be "linear" or "log"')
+    ys = {label: _tensor(y, "lines", f"series {label!r}").flatten().tolist() for label, y in series.items()}
+    length = len(next(iter(ys.values())))
+    xs = list(map(float, torch.arange(length))) if x is None else _tensor(x, "lines", "x").flatten().tolist()
+    if length == 0:
+        raise ValueError(f"lines: series {next(iter(ys))!r} is empty; give at least one point")
+    for label, y in [*ys.items(), ("x", xs)]:
+        if len(y) != length:
+            raise ValueError(f"lines: {label!r} has {len(y)} values and {next(iter(ys))!r} {length}; make them equal")
+    if not all(map(math.isfinite, xs)):
+        raise ValueError("lines: x has a value that is not finite; every x must be a number")
+    if xscale == "log" and min(xs) <= 0:
+        raise ValueError(f"lines: x has {min(xs):.4g} on a log axis; every x must be above 0")
+    missing = sum(not math.isfinite(v) for y in ys.values() for v in y)
+    below = 0
+    if yscale == "log":
+        below = sum(v <= 0 for y in ys.values() for v in y if math.isfinite(v))
+        ys = {label: [v if v > 0 else math.nan for v in y] for label, y in ys.items()}
+    return {
+        "kind": "lines",
+        "title": title,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "note": _note([note, f"{below:,} not positive" if below else ""], missing),
+        "x": _round(xs),
+        "labels": [str(label) for label in ys],
+        "y": [_round(y) for y in ys.values()],
+        "xlog": xscale == "log",
+        "ylog": yscale == "log",
+        "xlim": _optional_limits(xlim, "lines", "xlim", positive=xscale == "log"),
+        "ylim": _optional_limits(ylim, "lines", "ylim", positive=yscale == "log"),
+        "missing": missing,
+    }
+
+
+def bars(
+    values: Mapping[str, Any] | Sequence[str],
+    heights: Any = None,
+    *,
+    title: str = "",
+    xlabel: str = "",
+    xlim: tuple[float, float] | None = None,
+    note: str = "",
+    series: int = 1,
+) -> Panel:
+    """One horizontal bar a label: ``bars({"relu": 0.4, "tanh": 0.3})`` or ``bars(labels, values)``.
+
+    xlabel: what the bars measure.  xlim: ends of the axis, else from 0 to the longest bar.
+
+    Raises ValueError for no bars and for labels and values of different length.
+    """
+    if isinstance(values, Mapping):
+        labels, numbers = list(values), _tensor(list(values.values()), "bars", "values").tolist()
+    elif heights is not None:
+        labels, numbers = list(values), _tensor(heights, "bars", "values").flatten().tolist()
+    else:
+        raise ValueError(f'bars: got {values!r:.60}; give {{"label": value, ...}} or labels and values')
+    if not labels or len(labels) != len(numbers):
+        raise ValueError(f"bars: {len(labels)} labels and {len(numbers)} values; give one value a label, at least one")
+    if not 1 <= series <= palette.SERIES:
+        raise ValueError(f"bars: series is {series!r}; the palette has 1 to {palette.SERIES}")
+    missing = sum(not math.isfinite(v) for v in numbers)
+    return {
+        "kind": "bars",
+        "title": title,
+        "xlabel": xlabel,
+        "note": _note([note], missing),
+        "labels": [str(label) for label in labels],
+        "values": _round(numbers),
+        "xlim": _optional_limits(xlim, "bars", "xlim"),
+        "series": series,
+        "missing": missing,
+    }
+
+
+def image(
+    pixels: Any,
+    *,
+    limits: tuple[float, float] | None = None,
+    title: str = "",
+    xlabel: str = "",
+    note: str = "",
+) -> Panel:
+    """A picture with crisp pixels: (H, W) or (1, H, W) grey, (H, W, 3) or (3, H, W) in colour.
+
+    limits: the values of black and white; default 0 and 255 for uint8, 0 and 1 for numbers between
+    these, else the smallest and largest value. Kept with 8 bits a channel.
+
+    Raises ValueError for another shape, an empty image, and limits without width.
+    """
+    x = torch.as_tensor(pixels).detach()
+    whole = x.dtype == torch.uint8
+    x = _tensor(x, "image", "pixels").cpu()
+    if x.ndim == 3 and x.shape[0] in (1, 3) and x.shape[-1] != 3:
+        x = x.permute(1, 2, 0)
+    if x.ndim == 2:
+        x = x.unsqueeze(-1)
+    if x.ndim != 3 or x.shape[-1] not in (1, 3) or x.numel() == 0:
+        raise ValueError(
+            f"image: pixels has shape {tuple(torch.as_tensor(pixels).shape)}; it must be (H, W), (H, W, 3) or (3, H, W)"
+        )
+    finite = x.isfinite().all(-1)
+    good = x[finite]
+    if limits is not None:
+        low, high = _limits(limits, "image", "limits")
+    elif whole:
+        low, high = 0.0, 255.0
+    elif not good.numel() or (good.min() >= 0 and good.max() <= 1):
+        low, high = 0.0, 1.0
+    else:
+        low, high = _own_range(good)
+    scaled = ((x.nan_to_num(low, high, low) - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+    gaps = (~finite).flatten().nonzero().flatten().tolist()
+    return {
+        "kind": "image",
+        "title": title,
+        "xlabel": xlabel,
+        "note": _note([note], len(gaps)),
+        "rows": x.shape[0],
+        "columns": x.shape[1],
+        "channels": x.shape[2],
+        "limits": _round_ends(low, high),
+        "pixels": base64.b64encode(scaled.contiguous().numpy().tobytes()).decode("ascii"),
+        "gaps": gaps,
+        "missing": len(gaps),
+    }
+
+
+def heatmap(
+    matrix: Any,
+    *,
+    limits: tuple[float, float] | None = None,
+    colours: str = "sequential",
+    xlim: tuple[float, float] | None = None,
+    ylim: tuple[float, float] | None = None,
+    columns: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    note: str = "",
+) -> Panel:
+    """A matrix (rows, columns) as coloured cells, row 0 at the top.
+
+    limits: the values at the ends of the colour bar; default the smallest and largest value, and with
+    ``colours="diverging"`` symmetric about 0.  xlim: axis values at the left and right edge;
+    ylim: at the top and bottom edge.  columns, rows: names instead of axis values.
+
+    Raises ValueError for another shape, unknown colours, and names that do not fit the matrix.
+    """
+    x = _tensor(matrix, "heatmap", "matrix").cpu()
+    if x.ndim != 2 or x.numel() == 0:
+        raise ValueError(f"heatmap: matrix has shape {tuple(x.shape)}; it must be (rows, columns), not empty")
+    if colours not in ("sequential", "diverging"):
+        raise ValueError(f'heatmap: colours is {colours!r}; it must be "sequential" or "diverging"')
+    for name, names, length in (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1])):
+        if names is not None and len(names) != length:
+            raise ValueError(f"heatmap: {len(names)} names for {length} {name}; give one each")
+    good = x[x.isfinite()]
+    if limits is not None:
+        low, high = _limits(limits, "heatmap", "limits")
+    elif not good.numel():
+        low, high = 0.0, 1.0
+    elif colours == "diverging":
+        high = good.abs().max().item() or 1.0
+        low = -high
+    else:
+        low, high = _own_range(good)
+    missing = x.numel() - good.numel()
+    return {
+        "kind": "heatmap",
+        "title": title,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "note": _note([note], missing),
+        "rows": x.shape[0],
+        "columns": x.shape[1],
+        "values": _round(x.flatten().tolist(), 3),
+        "limits": _round_ends(low, high),
+        "colours": colours,
+        "xlim": _edges(xlim, "xlim"),
+        "ylim": _edges(ylim, "ylim"),
+        "columnNames": None if columns is None else [str(name) for name in columns],
+        "rowNames": None if rows is None else [str(name) for name in rows],
+        "missing": missing,
+    }
+
+
+def _tensor(values: Any, panel: str, argument: str) -> torch.Tensor:
+    """``values`` as a real tensor without gradient, float32 at least, where it is."""
+    try:
+        x = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{panel}: {argument} is {values!r:.80}; it must be numbers") from error
+    if x.is_complex():
+        raise ValueError(f"{panel}: {argument} is complex; give real numbers")
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _round(values: Sequence[float], digits: int = 4, floor: float = 0.0) -> list[float | None]:
+    """``values`` to so many significant digits; not finite: None; at most ``floor`` in size: that many decimals."""
+    rounded: list[float | None] = []
+    for v in values:
+        if not math.isfinite(v):
+            rounded.append(None)
+        elif abs(v) < floor:
+            rounded.append(0.0 if v == 0 else floor)
+        else:
+            rounded.append(float(f"{v:.{digits - 1}e}"))
+    return rounded
+
+
+def _round_ends(low: float, high: float) -> list[float]:
+    """The ends of an axis to four digits, or to as many more as it takes to tell them apart."""
+    for digits in (4, 6, 9, 17):
+        ends = [float(f"{low:.{digits - 1}e}"), float(f"{high:.{digits - 1}e}")]
+        # Rounding may move an end by half a thousandth of the width, which nobody can see.
+        if all(abs(end - v) <= 5e-4 * (high - low) for end, v in zip(ends, (low, high), strict=True)):
+            return ends
+    return [low, high]
+
+
+def _own_range(x: torch.Tensor) -> tuple[float, float]:
+    """The smallest and largest of finite values, widened where they are the same."""
+    low, high = (v.item() for v in torch.aminmax(x))
+    if high - low > 1e-6 * max(abs(low), abs(high)) and high - low > 1e-36:
+        return low, high
+    half = 0.5 * abs(low) or 0.5
+    return low - half, high + half
+
+
+def _limits(limits: Any, panel: str, argument: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, limits)
+    except (TypeError, ValueError):
+        raise ValueError(f"{panel}: {argument} is {limits!r}; it must be (low, high)") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"{panel}: {argument} is {limits!r}; low must be below high, both finite")
+    return low, high
+
+
+def _optional_limits(limits: Any, panel: str, argument: str, positive: bool = False) -> list[float] | None:
+    if limits is None:
+        return None
+    low, high = _limits(limits, panel, argument)
+    if positive and low <= 0:
+        raise ValueError(f"{panel}: {argument} is {limits!r}; a log axis starts above 0")
+    return [low, high]
+
+
+def _edges(edges: Any, argument: str) -> list[float] | None:
+    """Axis values at two edges, in either direction."""
+    if edges is None:
+        return None
+    first, last = edges
+    _limits(sorted((first, last)), "heatmap", argument)
+    return [float(first), float(last)]
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
+
+
+def _note(remarks: Sequence[str], missing: int) -> str:
+    if missing:
+        remarks = [*remarks, f"{missing:,} not finite"]
+    return " · ".join(remark for remark in remarks if remark)
