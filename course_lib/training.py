@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral, Number
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from course_lib.checkpoint import Checkpoint
 from course_lib.data import Augment, Images
 from course_lib.device import autocast, memory_format, resolve
 
@@ -182,9 +182,9 @@ def fit(
     saved = None
     if checkpoint is not None:
         settings = {"images": len(train), "batch_size": batch_size, "seed": seed, "precision": precision}
-        saved = _Checkpoint(Path(checkpoint), settings, model, optimizer, scheduler, scaler, generator)
+        saved = Checkpoint(Path(checkpoint), settings, model, optimizer, scheduler, scaler, generator)
         if resume and saved.path.exists():
-            history = saved.load(total)
+            history = History.from_dict(saved.load(total))
 
     if layout is torch.channels_last:
         model.to(memory_format=layout)
@@ -226,7 +226,7 @@ def fit(
                 done = len(history.epochs)
                 full = losses.steps == done * steps_per_epoch
                 if saved and full and (done % checkpoint_every == 0 or losses.steps == total):
-                    saved.save(history)
+                    saved.save(history.to_dict())
     except KeyboardInterrupt:
         losses.look()
         history.interrupted = True
@@ -257,7 +257,7 @@ def evaluate(
     at = _device_of(model, device, images.device)
     _check_positive(batch_size=batch_size)
     images = images.to(at, memory_format(model))
-    total, right = torch.zeros(2, dtype=torch.float64 if at.type != "mps" else torch.float32, device=at)
+    total, right = torch.zeros(2, device=at)
     with _aside(model, at), autocast(at, precision):
         for x, y in images.batches(min(batch_size, len(images)), shuffle=False):
             logits = model(x)  # (B, classes)
@@ -290,140 +290,10 @@ class _Losses:
         for value in torch.stack(waiting).tolist() if waiting else ():
             self.history.loss.append(value)
             if not math.isfinite(value):
-                raise NonFiniteLoss(self.history, self.rate)
+                raise NonFiniteLoss(self.history, float(self.rate))
 
     def text(self) -> str:
         return f"loss {self.history.loss[-1]:.3f}" if self.history.loss else ""
-
-
-@dataclass
-class _Checkpoint:
-    """All that decides how a run goes on, in one file."""
-
-    path: Path
-    settings: dict[str, Any]
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: Any
-    scaler: torch.amp.GradScaler
-    generator: torch.Generator
-
-    def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)  # found out now, not after the first epoch
-        self.device = self.generator.device
-        self.settings |= {"device": self.device.type} | _settings(self.optimizer, self.scheduler)
-
-    def save(self, history: History) -> None:
-        """Write the file whole or not at all: the name changes hands only when all bytes are on the disk."""
-        state = {
-            "settings": self.settings,
-            "history": history.to_dict(),
-            "model": self.model.state_dict(),
-            "optimizer": _plain(self.optimizer.state_dict()),
-            "scheduler": _plain(self.scheduler.state_dict()) if self.scheduler is not None else None,
-            "scaler": self.scaler.state_dict(),
-            "shuffling": self.generator.get_state(),
-            "random": torch.get_rng_state(),
-        }
-        if self.device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self.device)
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            with part.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def load(self, total: int) -> History:
-        """Take up the run in the file. Everything is compared first, so that an error changes nothing."""
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            history = History.from_dict(state["history"])
-            settings, weights, states = state["settings"], state["model"], state["optimizer"]
-        except OSError:
-            raise
-        except Exception as error:  # torch.load raises half a dozen types for a file that is cut short
-            raise self._refuse(f"is cut short or not a checkpoint of fit ({_first_line(error)})") from error
-        own = self.model.state_dict()
-        self._compare("another network", _shapes(own), _shapes(weights))
-        # Some settings are known only before a scheduler's first step; compare what both sides know.
-        common = self.settings.keys() & settings.keys()
-        self._compare(
-            "a run with other settings",
-            {name: value for name, value in self.settings.items() if name in common},
-            {name: settings[name] for name in common},
-        )
-        if len(history.loss) > total:
-            raise self._refuse(f"has {len(history.loss)} steps already, more than the {total} asked for")
-        self.optimizer.load_state_dict(states)
-        self.model.load_state_dict(weights)
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.generator.set_state(state["shuffling"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        return history
-
-    def _compare(self, what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
-        differing = [name for name in here | there if here.get(name, "absent") != there.get(name, "absent")]
-        if differing:
-            listed = "; ".join(
-                f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} in the file"
-                for name in differing[:3]
-            )
-            more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
-            raise self._refuse(f"is of {what}: {listed}{more}")
-
-    def _refuse(self, why: str) -> ValueError:
-        return ValueError(
-            f"the checkpoint {self.path} {why}. Give another file, or resume=False to replace it"
-        )
-
-
-def _settings(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:
-    """What the optimizer and the scheduler were built with, by name; only plain values.
-
-    A scheduler that has taken steps has changed its own numbers and the optimizer's: then only those
-    that it never changes.
-    """
-    fresh = scheduler is None or scheduler.last_epoch == 0
-    settings = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
-    settings["parameters"] = [len(group["params"]) for group in optimizer.param_groups]
-    for k, group in enumerate(optimizer.param_groups):
-        for name, value in group.items():
-            if name != "params" and (fresh or name in ("initial_lr", "weight_decay")):
-                settings[f"optimizer.param_groups[{k}].{name}"] = value
-    if scheduler is not None and fresh:
-        settings |= {
-            f"scheduler.{name}": value
-            for name, value in scheduler.state_dict().items()
-            if not name.startswith("_")
-        }
-    plain = (Number, str, type(None), list, tuple)
-    return {name: _plain(value) for name, value in settings.items() if isinstance(value, plain)}
-
-
-def _plain(state: Any) -> Any:
-    """The same with NumPy's numbers as Python's, which are all that ``weights_only`` reads back."""
-    if isinstance(state, dict):
-        return type(state)((name, _plain(value)) for name, value in state.items())
-    if isinstance(state, (list, tuple)):
-        return type(state)(_plain(value) for value in state)
-    return state.item() if isinstance(state, np.generic) else state
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
