@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ class Control:
             raise ValueError(f"its values mix types ({types}); give all numbers, all strings or all booleans")
         if not numeric and not isinstance(values[0], (str, bool)):
             raise ValueError(
-                f"its value {values[0]!r:.60} is a {type(values[0]).__name__}; values must be numbers, strings or "
-                "booleans (let fn look up anything else by name)"
+                f"its value {values[0]!r:.60} is a {type(values[0]).__name__}; values must be numbers, "
+                "strings or booleans (let fn look up anything else by name)"
             )
         if numeric:
             if bad := [v for v in values if not math.isfinite(v)]:
@@ -83,6 +84,10 @@ class Control:
             return value
         distance = (lambda v: abs(math.log(v / value))) if self.log else (lambda v: abs(v - value))
         return min(self.values, key=distance)
+
+    def farthest(self) -> Any:
+        """The end of the values that is not the start."""
+        return self.values[-1] if self.start != self.values[-1] else self.values[0]
 
     def to_dict(self, name: str) -> dict[str, Any]:
         """The control as the JavaScript reads it."""
@@ -134,7 +139,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _unevenness(values: Any) -> float:
-    steps = [b - a for a, b in zip(values, values[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(values)]
     mean = sum(steps) / len(steps)
     return max(abs(step - mean) for step in steps) / mean
 

@@ -156,7 +156,9 @@ def lines(
         raise ValueError(f"lines: series {next(iter(ys))!r} is empty; give at least one point")
     for label, y in [*ys.items(), ("x", xs)]:
         if len(y) != length:
-            raise ValueError(f"lines: {label!r} has {len(y)} values and {next(iter(ys))!r} {length}; make them equal")
+            raise ValueError(
+                f"lines: {label!r} has {len(y)} values and {next(iter(ys))!r} {length}; make them equal"
+            )
     if not all(map(math.isfinite, xs)):
         raise ValueError("lines: x has a value that is not finite; every x must be a number")
     if xscale == "log" and min(xs) <= 0:
@@ -206,7 +208,9 @@ def bars(
     else:
         raise ValueError(f'bars: got {values!r:.60}; give {{"label": value, ...}} or labels and values')
     if not labels or len(labels) != len(numbers):
-        raise ValueError(f"bars: {len(labels)} labels and {len(numbers)} values; give one value a label, at least one")
+        raise ValueError(
+            f"bars: {len(labels)} labels and {len(numbers)} values; give one value a label, at least one"
+        )
     if not 1 <= series <= palette.SERIES:
         raise ValueError(f"bars: series is {series!r}; the palette has 1 to {palette.SERIES}")
     missing = sum(not math.isfinite(v) for v in numbers)
@@ -247,7 +251,8 @@ def image(
         x = x.unsqueeze(-1)
     if x.ndim != 3 or x.shape[-1] not in (1, 3) or x.numel() == 0:
         raise ValueError(
-            f"image: pixels has shape {tuple(torch.as_tensor(pixels).shape)}; it must be (H, W), (H, W, 3) or (3, H, W)"
+            f"image: pixels has shape {tuple(torch.as_tensor(pixels).shape)}; "
+            "it must be (H, W), (H, W, 3) or (3, H, W), and not empty"
         )
     finite = x.isfinite().all(-1)
     good = x[finite]
@@ -348,7 +353,7 @@ def _tensor(values: Any, panel: str, argument: str) -> torch.Tensor:
 
 
 def _round(values: Sequence[float], digits: int = 4, floor: float = 0.0) -> list[float | None]:
-    """``values`` to so many significant digits; not finite: None; at most ``floor`` in size: that many decimals."""
+    """``values`` to so many significant digits; not finite: None; nonzero and below ``floor``: ``floor``."""
     rounded: list[float | None] = []
     for v in values:
         if not math.isfinite(v):

@@ -26,7 +26,8 @@ LIMIT = 300_000  # bytes of one explorer's HTML: a page with several stays light
 PATIENCE = 2.0  # seconds of computing before a progress bar says that something happens
 
 ORDER = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-FORMATS = {"a": (2, 3, False), "b": (2, 3, True), "c": (3, 4, False), "d": (3, 4, True)}  # width, digits, signed
+# Characters a number, significant digits, whether numbers may be negative.
+FORMATS = {"a": (2, 3, False), "b": (2, 3, True), "c": (3, 4, False), "d": (3, 4, True)}
 SHORT = 8  # lists below this length are taken apart, so that their constant elements are shared
 
 
@@ -43,7 +44,8 @@ def count(controls: Mapping[str, Control]) -> int:
 def describe(values: Mapping[str, Any]) -> str:
     """``weight_scale=0.01, activation='relu'``: how messages name a frame."""
     return ", ".join(
-        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in values.items()
+        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}"
+        for name, value in values.items()
     )
 
 
@@ -52,7 +54,8 @@ def call(fn: Callable[..., Figure], values: Values) -> Frame:
     try:
         figure = fn(**values)
     except Exception as error:
-        raise RuntimeError(f"explore: fn failed at {describe(values)}: {type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise RuntimeError(f"explore: fn failed at {describe(values)}: {what}") from error
     if not isinstance(figure, Figure):
         raise ValueError(
             f"explore: fn returned a {type(figure).__name__} at {describe(values)}; it must return a Figure"
@@ -71,8 +74,8 @@ def check_same(frame: Frame, values: Values, first: Frame, first_values: Values)
         if (panel["kind"], panel["title"]) != (other["kind"], other["title"]):
             raise ValueError(
                 f"explore: panel {position} is {panel['kind']} {panel['title']!r} at {describe(values)}, but "
-                f"{other['kind']} {other['title']!r} at {describe(first_values)}; every frame needs the same panels "
-                "(what changes belongs in the note)"
+                f"{other['kind']} {other['title']!r} at {describe(first_values)}; every frame needs the same "
+                "panels (what changes belongs in the note)"
             )
 
 
@@ -96,11 +99,9 @@ def compute(fn: Callable[..., Figure], controls: Mapping[str, Control], overhead
         return done[key]
 
     began = time.monotonic()
-    probes = {
-        name: frame(start) and frame(start | {name: control.values[0 if control.start != control.values[0] else -1]})
-        for name, control in controls.items()
-    }
-    estimate = _estimate(frame(start), probes, controls)
+    first = frame(start)
+    probes = {name: frame(start | {name: control.farthest()}) for name, control in controls.items()}
+    estimate = _estimate(first, probes, controls)
     if estimate + overhead > 1.25 * LIMIT:
         raise ValueError(too_large(controls, estimate + overhead, about=True))
     wanted = list(combinations(controls))
@@ -119,10 +120,11 @@ def compute(fn: Callable[..., Figure], controls: Mapping[str, Control], overhead
 def too_large(controls: Mapping[str, Control], size: int, about: bool = False) -> str:
     """What to say of an explorer that weighs ``size`` bytes."""
     sizes = " × ".join(f"{len(control.values)} {name}" for name, control in controls.items())
+    weight = f"{'about ' if about else ''}{size / 1000:,.0f} KB of HTML"
     return (
-        f"explore: {count(controls):,} frames ({sizes}) make {'about ' if about else ''}{size / 1000:,.0f} KB of HTML; "
-        f"at most {LIMIT / 1000:.0f} KB are allowed. Take fewer values of a control, or panels with fewer bins, "
-        "points or pixels"
+        f"explore: {count(controls):,} frames ({sizes}) make {weight}; "
+        f"at most {LIMIT / 1000:.0f} KB are allowed. Take fewer values of a control, or panels with "
+        "fewer bins, points or pixels"
     )
 
 

@@ -86,8 +86,9 @@ def _lines(ax: Any, panel: dict[str, Any]) -> None:
     x = _numbers(panel["x"])
     for k, (label, y) in enumerate(zip(panel["labels"], panel["y"], strict=True)):
         ax.plot(
-            x, _numbers(y), color=_series(k + 1), linestyle=(0, palette.DASHES[k] or (1, 0)), marker=palette.MARKERS[k],
-            markevery=max(1, len(x) // 6), markersize=3.5, linewidth=1.3, label=label,
+            x, _numbers(y), label=label, color=_series(k + 1), linewidth=1.3,
+            linestyle=(0, palette.DASHES[k] or (1, 0)),
+            marker=palette.MARKERS[k], markevery=max(1, len(x) // 6), markersize=3.5,
         )  # fmt: skip
     ax.set(xscale="log" if panel["xlog"] else "linear", yscale="log" if panel["ylog"] else "linear")
     ax.set(xlim=panel["xlim"], ylim=panel["ylim"])
@@ -117,8 +118,9 @@ def _heatmap(ax: Any, panel: dict[str, Any]) -> None:
     left, right = panel["xlim"] or (0, columns)
     top, bottom = panel["ylim"] or (0, rows)
     drawn = ax.imshow(
-        _numbers(panel["values"]).reshape(rows, columns), vmin=low, vmax=high, interpolation="nearest", aspect="auto",
-        cmap=LinearSegmentedColormap.from_list("course", stops), extent=(left, right, bottom, top),
+        _numbers(panel["values"]).reshape(rows, columns), vmin=low, vmax=high,
+        cmap=LinearSegmentedColormap.from_list("course", stops),
+        extent=(left, right, bottom, top), interpolation="nearest", aspect="auto",
     )  # fmt: skip
     ax.set_ylabel(panel["ylabel"], fontsize=7)
     for axis, names in ((ax.xaxis, panel["columnNames"]), (ax.yaxis, panel["rowNames"])):

@@ -36,7 +36,9 @@ def style() -> str:
     return palette.css(".course-explorer") + re.sub(r"(?m)^\s+", "", source) + turned
 
 
-def specification(controls: Mapping[str, Control], encoded: Mapping[str, Any], *, title: str | None) -> dict[str, Any]:
+def specification(
+    controls: Mapping[str, Control], encoded: Mapping[str, Any], *, title: str | None
+) -> dict[str, Any]:
     """What the script reads: the controls, the packed frames and the palette's marks that are no colour."""
     return {
         "title": title or "",

@@ -35,6 +35,10 @@ class Number(traitlets.TraitType):
         return round(number) if self.control.integer else number
 
 
+def _trait(control: Control) -> traitlets.TraitType:
+    return Number(control) if control.numeric else traitlets.Enum(control.values, default_value=control.start)
+
+
 class Explorer(anywidget.AnyWidget):
     """What ``explore`` returns: an ipywidget with one synced trait a control.
 
@@ -43,6 +47,8 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = static.script()
     _css = static.style()
+    # ipywidgets 7, which Colab has, would show itself by this method and leave out the HTML.
+    _ipython_display_ = None
     _spec = traitlets.Dict().tag(sync=True)
     _caption = traitlets.Unicode("").tag(sync=True)
 
@@ -56,14 +62,7 @@ class Explorer(anywidget.AnyWidget):
         caption: str | None = None,
     ) -> None:
         self._fn, self._controls, self._html, self._start = fn, dict(controls), html, first
-        self.add_traits(
-            **{
-                name: (
-                    Number(control) if control.numeric else traitlets.Enum(control.values, default_value=control.start)
-                ).tag(sync=True)
-                for name, control in controls.items()
-            }
-        )
+        self.add_traits(**{name: _trait(control).tag(sync=True) for name, control in controls.items()})
         super().__init__(_spec=dict(spec), _caption=caption or "")
         self.on_msg(self._answer)
 
@@ -110,5 +109,6 @@ def check_names(controls: Mapping[str, Control]) -> None:
     for name in controls:
         if name.startswith("_") or hasattr(Explorer, name):
             raise ValueError(
-                f"explore: control {name!r} has a name that ipywidgets uses; take another, such as {name.strip('_')}_value"
+                f"explore: control {name!r} has a name that ipywidgets uses; take another, such as "
+                f"{name.strip('_')}_value"
             )
