@@ -25,10 +25,23 @@ pytestmark = pytest.mark.install
 ROOT = Path(__file__).parents[2]
 CHAPTERS = [path for path in sorted((ROOT / "book").glob("*.ipynb")) if is_chapter(path.name)]
 # Colab's image of August 2026, but for torch and torchvision, which are this environment's: they are 5 GB.
-COLAB = """
-anywidget==0.9.21 ipykernel==6.17.1 ipython==7.34.0 ipywidgets==7.7.1 jupyter-client<8 matplotlib==3.10.0
-mlxtend==0.23.4 notebook<7 numpy==2.1.3 scikit-image==0.25.2 setuptools tqdm==4.67.3 traitlets==5.7.1
-""".split()
+COLAB = [
+    "anywidget==0.9.21",
+    "filelock",
+    "ipykernel==6.17.1",
+    "ipython==7.34.0",
+    "ipywidgets==7.7.1",
+    "jupyter-client<8",
+    "matplotlib==3.10.0",
+    "mlxtend==0.23.4",
+    "notebook<7",
+    "numpy==2.1.3",
+    "platformdirs",
+    "scikit-image==0.25.2",
+    "setuptools",
+    "tqdm==4.67.3",
+    "traitlets==5.7.1",
+]
 LARGE = ("torch", "nvidia", "cuda", "triton")
 
 
@@ -48,11 +61,10 @@ def colab(environment):
     if not complete.exists():
         made.create(with_pip=True).link(*large())
         versions = [f"torch=={torch}", f"torchvision=={importlib.metadata.version('torchvision')}"]
-        done = made.pip("install", "--quiet", *versions, *COLAB, "platformdirs", "filelock")
+        done = made.pip("install", "--quiet", *versions, *COLAB)
         if done.returncode:
-            pytest.skip(
-                f"the package index gave no Colab environment: {done.stderr.strip().splitlines()[-1]}"
-            )
+            last = done.stderr.strip().splitlines()[-1]
+            pytest.skip(f"the package index gave no environment like Colab's: {last}")
         complete.touch()
     made.pip("uninstall", "--yes", "--quiet", "course-lib")
     before = made.packages()
@@ -102,14 +114,13 @@ class Spec(KernelSpecManager):
 
 
 def execute(notebook: nbformat.NotebookNode, environment, content: Path, **places: str) -> None:
-    """Run ``notebook`` in ``content`` in place, its bootstrap pointed at ``places``, with the environment's kernel."""
+    """Run ``notebook`` in place in ``content``, in the environment, its bootstrap pointed at ``places``."""
     url = bootstrap.read_url(ROOT / "_config.yml")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code[0].source == bootstrap.source(url)
     assert bootstrap.site(url) in code[0].source
-    code[0].source = (
-        code[0].source.replace(bootstrap.site(url), places["site"]).replace(url, places["repository"])
-    )
+    for old, new in ((bootstrap.site(url), places["site"]), (url, places["repository"])):
+        code[0].source = code[0].source.replace(old, new)
     manager = AsyncKernelManager(kernel_name="colab", kernel_spec_manager=Spec(environment.python))
     content.mkdir()
     run(notebook, content, manager)
