@@ -59,14 +59,14 @@ class Checkpoint:
 
     def load(self, most: int) -> dict[str, Any]:
         """Take up the run in the file. Everything is compared first, so that an error changes nothing."""
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            settings, history, weights = state["settings"], state["history"], state["model"]
-            taken = len(history["loss"])
-        except OSError:
-            raise
-        except Exception as error:  # torch.load raises half a dozen types for a file that is cut short
-            raise self._refuse(f"is cut short or not a checkpoint of fit ({_first_line(error)})") from error
+        with self.path.open("rb") as file:
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+                settings, history, weights = state["settings"], state["history"], state["model"]
+                taken = len(history["loss"])
+            except Exception as error:  # torch.load raises half a dozen types for a file that is cut short
+                reason = f"is cut short or not a checkpoint of fit ({_first_line(error)})"
+                raise self._refuse(reason) from error
         own = self.model.state_dict()
         self._compare("another network", _shapes(own), _shapes(weights))
         # Some settings are known only before a scheduler's first step; compare what both sides know.
