@@ -64,10 +64,10 @@ function number(v, digits = 4) {
 
 // ---- scales, ticks, text ----
 
-const LETTER = 6.4;
-const wide = (text) => text.length * LETTER;
-const cut = (text, room) =>
-  wide(text) <= room ? text : text.slice(0, Math.max(1, Math.floor(room / LETTER) - 1)) + "…";
+// Room for text, from its length and size: measuring it would make the page lay itself out.
+const wide = (text, size = 11) => text.length * size * 0.6;
+const cut = (text, room, size = 11) =>
+  wide(text, size) <= room ? text : text.slice(0, Math.max(1, Math.floor(room / (size * 0.6)) - 1)) + "…";
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
 const at = (v) => Math.round(v * 10) / 10;
 
@@ -205,10 +205,11 @@ function extent(values, log) {
 }
 
 function lines(p, width, spec) {
-  const direct = width >= 440 && p.labels.length > 1 && Math.max(...p.labels.map(wide)) < width / 4;
+  const names = Math.max(...p.labels.map((label) => wide(label, 12)));
+  const direct = width >= 440 && p.labels.length > 1 && names < width / 4;
   const height = clamp(Math.round(width * 0.56), 170, 300);
   const drawing = empty(width, height);
-  const margin = direct ? Math.max(...p.labels.map(wide)) + 16 : 8;
+  const margin = direct ? names + 20 : 8;
   const box = { left: 42, right: width - margin, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
   const [xlow, xhigh] = p.xlim || (p.x.length > 1 ? [Math.min(...p.x), Math.max(...p.x)] : [p.x[0] - 0.5, p.x[0] + 0.5]);
   const auto = extent(p.y.flat(), p.ylog);
@@ -263,12 +264,12 @@ function lines(p, width, spec) {
 function bars(p, width) {
   const row = 26, n = p.labels.length;
   const drawing = empty(width, n * row + 42);
-  const labels = p.labels.map((label) => cut(label, width * 0.38));
-  const left = Math.max(...labels.map(wide)) + 10;
+  const labels = p.labels.map((label) => cut(label, width * 0.4, 12));
+  const left = Math.max(...labels.map((label) => wide(label, 12))) + 8;
   const box = { left, right: width - 12, top: 4, bottom: n * row + 6 };
   const values = p.values.map((v) => v ?? 0);
   const low = p.xlim ? p.xlim[0] : Math.min(0, ...values), high = p.xlim ? p.xlim[1] : Math.max(0, ...values) || (low < 0 ? 0 : 1);
-  const room = Math.max(...p.values.map((v) => wide(number(v, 3)))) + 8;
+  const room = Math.max(...p.values.map((v) => wide(number(v, 3), 12))) + 8;
   const sx = scale(low, high, box.left + (low < 0 ? room : 0), box.right - (high > 0 ? room : 0));
   const zero = clamp(sx(0), box.left, box.right);
   const rect = (k) => {
@@ -328,7 +329,7 @@ function image(p, width) {
 const channels = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
 
 function heatmap(p, width, spec) {
-  const left = p.rowNames ? Math.min(Math.max(...p.rowNames.map(wide)) + 10, width * 0.35) : 38;
+  const left = p.rowNames ? Math.min(Math.max(...p.rowNames.map((text) => wide(text))) + 10, width * 0.35) : 38;
   const across = width - left - 10;
   const tall = clamp((across / p.columns) * p.rows, Math.min(p.rows * 14, 90), Math.min(across, 320));
   const top = p.ylabel ? 22 : 6;
@@ -354,7 +355,7 @@ function heatmap(p, width, spec) {
     const keep = t.values.map((v, k) => k).filter((k) => !whole || Number.isInteger(Number(t.values[k].toFixed(6))));
     return [scale(a, b, from, to), { values: keep.map((k) => t.values[k]), labels: keep.map((k) => t.labels[k]), factor: t.factor }];
   };
-  const longest = p.columnNames ? Math.max(...p.columnNames.map(wide)) + 8 : 52;
+  const longest = p.columnNames ? Math.max(...p.columnNames.map((text) => wide(text))) + 8 : 52;
   const [sx, tx] = axis(p.columnNames, p.xlim, p.columns, box.left, box.right, longest);
   const [sy, ty] = axis(p.rowNames, p.ylim, p.rows, box.top, box.bottom, p.rowNames ? 15 : 30);
   if (p.rowNames) ty.labels = ty.labels.map((label) => cut(label, left - 8));
