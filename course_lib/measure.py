@@ -159,7 +159,7 @@ def propagate(
     With a unit gradient at the output, the size of the gradient at a layer is the factor by which
     the layers above it shrink or enlarge any gradient. Parameters' ``.grad`` are left as they were.
     """
-    with record(model, keep=keep) as seen:
+    with torch.enable_grad(), record(model, keep=keep) as seen:
         x = x.detach().requires_grad_()
         y = model(x)
         upstream = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
