@@ -10,6 +10,7 @@ SHELL       := bash
 BIN       := .venv/bin
 INSTALLED := .venv/.installed
 HTML      := _build/html
+PIP       := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # A page with a warning would pass the second time, as it would not be read again: hence the removal.
 BUILD = @$(BIN)/jupyter-book build . -q --warningiserror --keep-going --nitpick $(1) || \
@@ -35,7 +36,7 @@ lint: $(INSTALLED)
 # The notebooks' first cell installs course_lib from here in Colab: `pip --find-links` reads the list.
 wheel: $(INSTALLED)
 	@rm -rf $(HTML)/wheels
-	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(HTML)/wheels .
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(HTML)/wheels .
 	@cd $(HTML)/wheels && for file in *.whl; do echo "<a href=\"$$file\">$$file</a>"; done > index.html
 
 execute: $(INSTALLED)  ## run the notebooks (NOTEBOOKS="book/a.ipynb …", else all) and store their outputs
@@ -51,7 +52,7 @@ bench: $(INSTALLED)  ## measure, and write benchmarks/results.md
 	@$(BIN)/python -m benchmarks
 
 lock: $(INSTALLED)  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/python -m pip install --quiet uv
+	@$(PIP) install uv
 	{ head -n 1 requirements.lock; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --extra book --extra test --no-header --no-annotate pyproject.toml; } > requirements.lock.part
 	mv requirements.lock.part requirements.lock
@@ -70,6 +71,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	  echo "The book needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." \
 	       "Name another: make PYTHON=python3.13" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock hatchling editables
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing into .venv; the first time takes minutes, as torch is large."
+	@$(PIP) install -r requirements.lock hatchling editables
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -22,7 +22,7 @@ case "$*" in
   *version_info*) exit {old} ;;
   --version) echo Python 3.9.1 ;;
   *"-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-  *"pip install"*) echo "$*" >> pip.log; exit {broken} ;;
+  *"-m pip"*install*) echo "$*" >> pip.log; exit {broken} ;;
 esac
 """
 
