@@ -64,6 +64,9 @@ clean:  ## remove what was built; the installed .venv stays
 help:  ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
+EXACTLY := -r requirements.lock hatchling editables
+
+# uv installs in a fifth of the time; where it finds no index, pip, which knows a machine's mirrors, does it.
 # Made anew only when what is to be installed has changed. The stamp comes last, so an installation that was
 # cut short is taken up again.
 $(INSTALLED): requirements.lock pyproject.toml
@@ -72,6 +75,6 @@ $(INSTALLED): requirements.lock pyproject.toml
 	       "Name another: make PYTHON=python3.13" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv; the first time takes minutes, as torch is large."
-	@$(PIP) install -r requirements.lock hatchling editables
+	@{ $(PIP) install uv && $(BIN)/uv pip install -q --python $(BIN)/python $(EXACTLY); } || $(PIP) install $(EXACTLY)
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
