@@ -1,0 +1,112 @@
+"""The built book in Chromium: opened from its folder, with no network, and every request recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "_build" / "html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+ELSEWHERE = re.compile(r"^(?!file:|data:|blob:)")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip, with the reason; in CI, where everything must be there, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@dataclass
+class Visit:
+    """A page that was opened, and what it asked for and complained about since."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self) -> Visit:
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        self.page.on("console", self._note)
+        return self
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("warning", "error"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+
+OpenPage = Callable[..., Visit]
+
+
+@pytest.fixture(scope="session")
+def book() -> Path:
+    """The folder of the built book."""
+    if not (BOOK / "index.html").exists():
+        lacking("the book is not built: run `make book`")
+    return BOOK
+
+
+# Not for the session: while Playwright runs, its event loop stands in the way of the tests of Jupyter.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        lacking("there is no Chromium: install it, for example with `apt-get install chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(chromium: Browser, book: Path) -> Iterator[OpenPage]:
+    """Open a page of the book: ``open_page("book/intro", width=360, dark=True, scripts=False)``.
+
+    ``name`` may carry a query or an anchor, or be a path to any other HTML file. The network is blocked.
+    """
+    contexts: dict[tuple, BrowserContext] = {}
+    pages: list[Page] = []
+
+    def context(width: int, height: int, dark: bool, scripts: bool) -> BrowserContext:
+        key = (width, height, dark, scripts)
+        if key not in contexts:
+            contexts[key] = chromium.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if dark else "light",
+                java_script_enabled=scripts,
+            )
+            contexts[key].route(ELSEWHERE, lambda route: route.abort())
+        return contexts[key]
+
+    def open_one(
+        name: str | Path, *, width: int = 1280, height: int = 900, dark: bool = False, scripts: bool = True
+    ) -> Visit:
+        while pages:  # one at a time: a page that is left open goes on computing
+            pages.pop().close()
+        page = context(width, height, dark, scripts).new_page()
+        page.set_default_timeout(10_000)
+        pages.append(page)
+        visit = Visit(page).watch()
+        if isinstance(name, Path):
+            page.goto(name.as_uri())
+        else:
+            path, rest = re.fullmatch(r"([^?#]*)(.*)", name).groups()
+            page.goto((book / f"{path}.html").as_uri() + rest)
+        return visit
+
+    yield open_one
+    for each in contexts.values():
+        each.close()
