@@ -447,6 +447,11 @@ def test_repr_and_mime_bundle_are_stable(explorer):
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
+def test_ipywidgets_7_is_kept_from_showing_itself_without_the_html(explorer):
+    # In Colab its _ipython_display_ would take precedence over the mime bundle.
+    assert explorer._ipython_display_ is None
+
+
 def test_controls_are_traits_that_can_be_observed_and_set(explorer):
     seen = []
     explorer.observe(lambda change: seen.append(change["new"]), "scale")

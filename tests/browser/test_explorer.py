@@ -328,7 +328,9 @@ def test_print_shows_the_drawing_and_the_values_in_light_colours(visit):
     first(page).get_by_label("weight scale").press("ArrowRight")
     page.emulate_media(media="print")
     assert first(page).locator(".ce-values").inner_text() == "weight scale: 1 · activation: sigmoid"
+    assert first(page).locator(".ce-values").is_visible()
     assert first(page).locator("input").first.is_hidden()
+    assert first(page).locator(".ce-reset").is_hidden()
     assert first(page).locator(".ce-plot svg").first.is_visible()
     background = first(page).locator(".ce-body").evaluate("(node) => getComputedStyle(node).backgroundColor")
     assert background == "rgb(255, 255, 255)"
