@@ -284,6 +284,13 @@ def test_phone_width_reflows_without_scrolling_sideways(visit):
     assert min(sizes) >= 11
 
 
+def test_rows_of_five_stay_rows_in_a_books_column(visit):
+    page = visit(viewport={"width": 700, "height": 900})
+    tops = [first(page).locator(".ce-panel").nth(k).bounding_box()["y"] for k in range(10)]
+    assert tops[:5] == pytest.approx([tops[0]] * 5, abs=1)
+    assert tops[5] > tops[4] + 50
+
+
 def test_touch_leaves_the_value_standing_until_the_next_touch(visit):
     page = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     plot = first(page).locator(".ce-plot").first
