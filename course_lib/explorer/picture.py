@@ -88,7 +88,8 @@ def _lines(ax: Any, panel: dict[str, Any]) -> None:
         ax.plot(
             x, _numbers(y), label=label, color=_series(k + 1), linewidth=1.3,
             linestyle=(0, palette.DASHES[k] or (1, 0)),
-            marker=palette.MARKERS[k] if len(panel["labels"]) > 1 else "", markevery=max(1, len(x) // 6), markersize=3.5,
+            marker=palette.MARKERS[k] if len(panel["labels"]) > 1 else "",
+            markevery=max(1, len(x) // 6), markersize=3.5,
         )  # fmt: skip
     ax.set(xscale="log" if panel["xlog"] else "linear", yscale="log" if panel["ylog"] else "linear")
     ax.set(xlim=panel["xlim"], ylim=panel["ylim"])
