@@ -48,6 +48,7 @@ function reader({ template, columns }) {
 
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 const power = (k) => "10" + [...String(k)].map((c) => RAISED[c]).join("");
+const decade = (k) => (k === 0 ? "1" : k === 1 ? "10" : power(k));
 const minus = (text) => text.replace("-", "−");
 
 function number(v, digits = 4) {
@@ -86,7 +87,7 @@ function ticks(low, high, most, log) {
       const step = Math.ceil((last - first + 1) / most);
       const values = [];
       for (let k = first; k <= last; k += step) values.push(k);
-      return { values: values.map((k) => 10 ** k), labels: values.map((k) => (k === 0 ? "1" : k === 1 ? "10" : power(k))), factor: "" };
+      return { values: values.map((k) => 10 ** k), labels: values.map(decade), factor: "" };
     }
   }
   // The largest round step that gives at least two ticks, the smallest that keeps to 'most'.
@@ -113,7 +114,7 @@ function decades(low, high, most) {
   const values = [];
   for (let k = Math.ceil(low / step) * step; k <= high; k += step) values.push(k);
   if (values.length < 2) return { ...t, labels: t.values.map((v) => number(10 ** v, 2)), factor: "" };
-  return { values, labels: values.map(power), factor: "" };
+  return { values, labels: values.map(decade), factor: "" };
 }
 
 // Axes of a plot box {left, right, top, bottom}: grid, base line, tick labels, names.
