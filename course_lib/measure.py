@@ -58,7 +58,7 @@ def input_spread(activations: Tensor) -> float:
     """
     if activations.dim() < 2 or len(activations) < 2:
         raise ValueError(
-            f"activations has shape {tuple(activations.shape)}; a spread over inputs needs (N, …), N of 2 or more"
+            f"activations has shape {tuple(activations.shape)}; it must be (N, …) with N of 2 or more"
         )
     return activations.detach().double().std(dim=0, correction=0).square().mean().sqrt().item()
 

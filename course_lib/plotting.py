@@ -16,7 +16,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from course_lib import palette
 
@@ -113,6 +113,8 @@ def curves(
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
     if ylim is not None:
         ax.set_ylim(*ylim)
+    if xscale == "linear" and np.all(position == np.round(position)):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no layer 2.5
     if yscale == "log":
         ax.yaxis.set_major_locator(LogLocator(numticks=7))
         ax.yaxis.set_minor_formatter(NullFormatter())
