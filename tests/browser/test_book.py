@@ -408,7 +408,7 @@ def test_solutions_are_folded_on_screen_and_open_on_paper(book: Path, open_page:
         visit.page.wait_for_function("document.querySelector('.solution.toggle-hidden')")
         assert bodies.locator("visible=true").count() == 0, name
         first = visit.page.locator(".solution .admonition-title").first
-        first.click(position={"x": 300, "y": 8})
+        first.click()
         bodies.first.wait_for(state="visible")
         on_paper(visit)
         assert bodies.locator("visible=true").count() == bodies.count(), name
