@@ -20,7 +20,7 @@ _REPOSITORY_LINE = re.compile(
 # `--no-deps` because Colab's own torch, numpy and ipywidgets must stay as they are. The wheel on the book's
 # site needs no build and no clone, so it comes first; `--find-links` keeps its version out of the notebooks.
 _SOURCE = """\
-{first_line} Where it already is, or in a clone of the book, nothing is installed.
+{first_line} Where it is already, or in a clone, nothing is installed.
 import importlib.util
 import subprocess
 import sys
@@ -33,13 +33,14 @@ if importlib.util.find_spec("course_lib") is None:
         repository = "{repository}"
         site = "{site}"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        wheel = ["--no-index", "--find-links", f"{{site}}/wheels/index.html", "course-lib"]
-        for source in wheel, [f"git+{{repository}}"]:
+        links = f"--find-links={{site}}/wheels/index.html"
+        for source in ["--no-index", links, "course-lib"], [f"git+{{repository}}"]:
             done = subprocess.run([*pip, *source], capture_output=True, text=True)
             if done.returncode == 0:
                 break
         else:
-            raise ImportError(f"no course_lib at {{site}} or {{repository}}:\\n{{done.stderr}}")
+            tried = f"{{site}} or {{repository}}"
+            raise ImportError(f"no course_lib at {{tried}}:\\n{{done.stderr}}")
         importlib.invalidate_caches()"""
 
 
