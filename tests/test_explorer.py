@@ -52,7 +52,7 @@ def test_histogram_is_the_fraction_of_values_in_each_bin():
     expected = np.histogram(values.numpy(), bins=12, range=(-3, 3))[0] / 10_000
     np.testing.assert_allclose(panel["heights"], expected, rtol=5e-3)
     assert panel["range"] == [-3.0, 3.0]
-    assert re.search(r"0\.\d+ % outside", panel["note"])
+    assert re.search(r"0\.\d+ % beyond", panel["note"])
 
 
 def test_histogram_finds_its_own_range_and_counts_everything():
@@ -74,7 +74,7 @@ def test_log_histogram_names_exact_zeros():
     panel = histogram([0.0, 1e-9, -1e-8, 1.0], log=True, bins=9)
     assert panel["range"] == [-9, 0]
     assert sum(panel["heights"]) == pytest.approx(0.75)
-    assert panel["note"] == "25 % exact zeros"
+    assert panel["note"] == "25 % zero"
     assert sum(histogram([0.0, 0.0], log=True)["heights"]) == 0
 
 

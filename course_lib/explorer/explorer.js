@@ -84,9 +84,11 @@ function ticks(low, high, most, log) {
   if (log) {
     const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
     if (last > first) {
-      const step = Math.ceil((last - first + 1) / most);
+      // Whole multiples of the step, so that 1 is among them where it is on the axis.
+      const inside = (step) => Math.floor(last / step) - Math.ceil(first / step) + 1;
+      const step = [1, 2, 3, 4, 5, 6, 8, 10, 12, 20, 30, 50, 100].find((step) => inside(step) <= most) ?? 100;
       const values = [];
-      for (let k = first; k <= last; k += step) values.push(k);
+      for (let k = Math.ceil(first / step) * step; k <= last; k += step) values.push(k);
       return { values: values.map((k) => 10 ** k), labels: values.map(decade), factor: "" };
     }
   }
@@ -208,7 +210,7 @@ function extent(values, log) {
 function lines(p, width, spec) {
   const names = Math.max(...p.labels.map((label) => wide(label, 12)));
   const direct = width >= 440 && p.labels.length > 1 && names < width / 4;
-  const height = clamp(Math.round(width * 0.56), 170, 300);
+  const height = clamp(Math.round(width * 0.62), 190, 300);
   const drawing = empty(width, height);
   const margin = direct ? names + 20 : 8;
   const box = { left: 42, right: width - margin, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
@@ -234,7 +236,7 @@ function lines(p, width, spec) {
     drawing.paths.push([`ce-dot ce-s${s + 1}`, dots]);
   });
   const tx = ticks(xlow, xhigh, Math.max(2, Math.floor((box.right - box.left) / 64)), p.xlog);
-  const ty = ticks(ylow, yhigh, Math.max(2, Math.floor((box.bottom - box.top) / 42)), p.ylog);
+  const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 30)), p.ylog);
   axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   if (auto[2]) nothing(drawing, box);
   if (direct) {

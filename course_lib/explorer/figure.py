@@ -105,9 +105,9 @@ def histogram(
     outside = round(x.numel() - sum(counts))
     remarks = [note]
     if zeros:
-        remarks.append(f"{_percent(zeros, total)} exact zeros")
+        remarks.append(f"{_percent(zeros, total)} zero")
     if outside > 0:
-        remarks.append(f"{_percent(outside, total)} outside")
+        remarks.append(f"{_percent(outside, total)} beyond")
     return {
         "kind": "histogram",
         "title": title,
