@@ -265,7 +265,8 @@ def test_first_tab_stop_skips_to_the_text(open_page: OpenPage) -> None:
 
 
 def test_search_finds_from_a_folder(open_page: OpenPage) -> None:
-    page = open_page(FRONT).page
+    visit = open_page(FRONT)
+    page = visit.page
     page.keyboard.press("Control+k")
     page.keyboard.type("checkpoint")
     page.keyboard.press("Enter")
@@ -276,6 +277,7 @@ def test_search_finds_from_a_folder(open_page: OpenPage) -> None:
     hits.first.click()
     page.wait_for_load_state()
     assert "/book/" in page.url
+    assert visit.complaints == []
 
 
 # ----------------------------------------------------------------------------- explorers
