@@ -16,6 +16,10 @@ from tools.notebooks import environment  # noqa: E402
 
 # In this order; what carries none of the marks is fast.
 SLOW = ("browser", "live", "install")
+STALE = (
+    "If what the cell does now is right, store it with `make execute` and look at what git shows. "
+    "A number that is measured is printed behind ≈, where it may change."
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,8 +51,10 @@ def pytest_runtest_setup(item: pytest.Item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """In CI everything is there that a test may need, so one that is skipped for want of it has failed."""
+    """Say what to do about a notebook's cell, and let nothing be skipped in CI, where everything is there."""
     report = yield
+    if report.failed and item.path.suffix == ".ipynb":
+        report.sections.append(("What to do", STALE))
     lacking = report.skipped and not hasattr(report, "wasxfail")
     if lacking and os.environ.get("CI") == "true" and any(map(item.get_closest_marker, SLOW)):
         report.outcome = "failed"

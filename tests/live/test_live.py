@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tools.canonical import is_chapter
+from tools.notebooks import ENVIRONMENT
 
 pytestmark = pytest.mark.live
 
@@ -61,7 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     # No settings, kernels or extensions of whoever runs this.
     private = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     environment = os.environ | {f"JUPYTER_{name}": str(home / name) for name in private}
-    environment |= {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(ROOT), "COURSE_DEVICE": "cpu"}
+    environment |= ENVIRONMENT | {"IPYTHONDIR": str(home / "ipython")}
     environment |= {f"JUPYTERLAB_{name}_DIR": str(home / name) for name in ("SETTINGS", "WORKSPACES")}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
     command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]

@@ -122,6 +122,7 @@ def test_what_changed_fails_and_what_was_measured_does_not(nbval):
     failed, report = nbval(change)
     assert failed == {"exact", "claim"}, report
     assert "78401" in report
+    assert "store it with `make execute`" in report
     assert "784 is more than 700" in report
 
 
