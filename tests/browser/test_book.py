@@ -87,9 +87,7 @@ def seen(book: Path, open_page: OpenPage) -> dict[str, Seen]:
 
 def set_formulas(page: Page) -> None:
     """Wait until MathJax has set the page's formulas, if it has any."""
-    if page.locator(".math").count():
-        page.wait_for_function("window.MathJax?.startup?.promise")
-        page.evaluate("MathJax.startup.promise")
+    page.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
 
 
 def test_no_page_asks_for_anything_outside_the_book(seen: dict[str, Seen], book: Path) -> None:
