@@ -64,7 +64,7 @@ clean:  ## remove what was built; the installed .venv stays
 help:  ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-EXACTLY := -r requirements.lock hatchling editables
+EXACTLY := -r requirements.lock
 
 # uv installs in a fifth of the time; where it finds no index, pip, which knows a machine's mirrors, does it.
 # Made anew only when what is to be installed has changed. The stamp comes last, so an installation that was
