@@ -10,6 +10,7 @@ cache folder, in torchvision's layout, from torchvision's addresses and against 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import importlib.util
 import pickle
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -268,8 +270,7 @@ def cifar10() -> tuple[Images, Images]:
         for member in archive:  # in the archive's own order: going back would mean unpacking it again
             name = Path(member.name).name
             if name == "test_batch" or name.startswith("data_batch_"):
-                # A pickle can run code; this one is the file that the checksum vouches for.
-                batch = pickle.load(archive.extractfile(member), encoding="latin1")
+                batch = _ArrayUnpickler(archive.extractfile(member), encoding="latin1").load()
                 pixels[name], labels[name] = batch["data"], batch["labels"]
 
     def images(names: list[str]) -> Images:
@@ -278,6 +279,29 @@ def cifar10() -> tuple[Images, Images]:
         return Images(x, y, OBJECTS, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
     return images(sorted(name for name in pixels if name != "test_batch")), images(["test_batch"])
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads a pickle of arrays, lists, numbers and text; one that names anything else is refused.
+
+    CIFAR-10 comes as pickles, and a pickle can run any code that it names. These names only build arrays.
+    """
+
+    NAMES: ClassVar[dict[str, Any]] = {
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
+        "numpy._core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
+        "_codecs.encode": codecs.encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.NAMES[f"{module}.{name}"]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"the file names {module}.{name}, which no array needs: it is not CIFAR-10"
+            ) from None
 
 
 def _idx_images(

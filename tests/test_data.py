@@ -627,7 +627,8 @@ def test_cifar10_is_read_from_its_archive(mirror, cache, monkeypatch):
             "data_batch_2",
             "data_batch_1",
         ):
-            content = pickle.dumps({"data": pixels[parts[name]], "labels": labels[parts[name]]})
+            # Protocol 2 is the one of the real files.
+            content = pickle.dumps({"data": pixels[parts[name]], "labels": labels[parts[name]]}, protocol=2)
             entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
@@ -642,6 +643,25 @@ def test_cifar10_is_read_from_its_archive(mirror, cache, monkeypatch):
     assert test.x.equal(torch.from_numpy(pixels[10:]).view(2, 3, 32, 32))
     assert test.y.tolist() == labels[10:]
     assert train.std == (0.2470, 0.2435, 0.2616)
+
+
+def test_cifar10_runs_nothing_that_a_pickle_names(mirror, cache, monkeypatch, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        content = pickle.dumps(Trap())
+        entry = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    content = packed.getvalue()
+    mirror.files["/cifar-10-python.tar.gz"] = content
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
+    with pytest.raises(pickle.UnpicklingError, match="which no array needs"):
+        data.cifar10()
+    assert not tmp_path.joinpath("sprung").exists()
 
 
 def test_sets_with_files_of_the_same_name_keep_apart(serving, cache, digits, monkeypatch):
