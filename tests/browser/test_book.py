@@ -61,6 +61,14 @@ class Seen:
     widths: dict[int, int]
     formulas: int
     unset: list[str]
+    squeezed: list[str]
+
+
+# Pictures whose shape on the page is not their own, to a hundredth.
+SQUEEZED = """[...document.querySelectorAll(".bd-article img")]
+    .filter((i) => i.clientHeight && i.naturalHeight)
+    .filter((i) => Math.abs((i.clientWidth / i.clientHeight) * (i.naturalHeight / i.naturalWidth) - 1) > 0.01)
+    .map((i) => i.alt)"""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +89,7 @@ def seen(book: Path, open_page: OpenPage) -> dict[str, Seen]:
             widths,
             visit.page.locator("mjx-container").count(),
             visit.page.locator(".math:not(:has(mjx-container)), mjx-merror").all_text_contents(),
+            visit.page.evaluate(SQUEEZED),
         )
     return result
 
@@ -108,6 +117,10 @@ def test_console_is_clean(seen: dict[str, Seen]) -> None:
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_no_page_scrolls_sideways(seen: dict[str, Seen], width: int) -> None:
     assert {name: page.widths[width] for name, page in seen.items() if page.widths[width] > width} == {}
+
+
+def test_figures_keep_their_shape_on_a_phone(seen: dict[str, Seen]) -> None:
+    assert {name: page.squeezed for name, page in seen.items() if page.squeezed} == {}
 
 
 def test_formulas_are_set_by_the_mathjax_beside_the_pages(seen: dict[str, Seen], book: Path) -> None:
