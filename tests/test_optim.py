@@ -1,4 +1,5 @@
 import copy
+import io
 import math
 
 import pytest
@@ -7,8 +8,28 @@ from torch import nn
 
 from course_lib import optim
 
+# name -> (ours, torch's, settings of ours, the same for torch's)
+TWINS = {
+    "SGD": (optim.SGD, torch.optim.SGD, {"lr": 0.05}, {"lr": 0.05}),
+    "Momentum": (optim.Momentum, torch.optim.SGD, {"lr": 0.02}, {"lr": 0.02, "momentum": 0.9}),
+    "Momentum 0.5": (optim.Momentum, torch.optim.SGD, *2 * ({"lr": 0.02, "momentum": 0.5},)),
+    "Nesterov": (
+        optim.Nesterov, torch.optim.SGD, {"lr": 0.02}, {"lr": 0.02, "momentum": 0.9, "nesterov": True},
+    ),
+    "AdaGrad": (optim.AdaGrad, torch.optim.Adagrad, {}, {}),
+    "AdaGrad eps": (optim.AdaGrad, torch.optim.Adagrad, *2 * ({"lr": 0.1, "eps": 0.3},)),
+    "RMSprop": (optim.RMSprop, torch.optim.RMSprop, {}, {}),
+    "RMSprop 0.9": (optim.RMSprop, torch.optim.RMSprop, *2 * ({"lr": 0.003, "alpha": 0.9, "eps": 0.1},)),
+    "Adam": (optim.Adam, torch.optim.Adam, {}, {}),
+    "Adam betas": (optim.Adam, torch.optim.Adam, *2 * ({"lr": 0.01, "betas": (0.5, 0.8), "eps": 0.1},)),
+    "AdamW": (optim.AdamW, torch.optim.AdamW, {}, {}),
+    "AdamW decay": (optim.AdamW, torch.optim.AdamW, *2 * ({"lr": 0.01, "weight_decay": 0.3},)),
+}  # fmt: skip
+ALL = (optim.SGD, optim.Momentum, optim.Nesterov, optim.AdaGrad, optim.RMSprop, optim.Adam, optim.AdamW)
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
-def problem(seed):
+
+def problem(seed, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     with torch.no_grad():
@@ -16,7 +37,7 @@ def problem(seed):
             p.normal_(generator=generator)
     x = torch.randn(32, 6, dtype=torch.float64, generator=generator)
     y = torch.randn(32, 3, dtype=torch.float64, generator=generator)
-    return model, x, y
+    return model.to(device), x.to(device), y.to(device)
 
 
 def train(model, optimizer, x, y, steps):
@@ -26,42 +47,136 @@ def train(model, optimizer, x, y, steps):
         optimizer.step()
 
 
+def assert_equal(model, twin, atol=1e-6):
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=atol)
+
+
+def build(kind, params, fast=None, **settings):
+    optimizer = kind(params, **settings)
+    optimizer.fast = fast
+    return optimizer
+
+
+def saved_and_loaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("seed", range(3))
-def test_sgd_equals_torchs_over_200_steps_and_resumed(seed):
-    model, x, y = problem(seed)
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+@pytest.mark.parametrize("name", TWINS)
+def test_equals_torchs_over_200_steps_and_resumed(name, fast, seed, device):
+    ours, theirs, settings, torchs_settings = TWINS[name]
+    model, x, y = problem(seed, device)
     before = [p.clone() for p in model.parameters()]
-    twin = copy.deepcopy(model)
-    optimizer = optim.SGD(model.parameters(), lr=0.05)
+    straight, twin = copy.deepcopy(model), copy.deepcopy(model)
+
+    optimizer = build(ours, model.parameters(), fast, **settings)
     train(model, optimizer, x, y, 100)
-    state = optimizer.state_dict()
-    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    state = saved_and_loaded(optimizer.state_dict())
+    optimizer = build(ours, model.parameters(), fast, lr=1.0)
     optimizer.load_state_dict(state)
     train(model, optimizer, x, y, 100)
-    train(twin, torch.optim.SGD(twin.parameters(), lr=0.05), x, y, 200)
-    for mine, theirs, start in zip(model.parameters(), twin.parameters(), before, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+
+    train(straight, build(ours, straight.parameters(), fast, **settings), x, y, 200)
+    train(twin, theirs(twin.parameters(), **torchs_settings), x, y, 200)
+    assert_equal(straight, twin)
+    assert_equal(model, twin)
+    for mine, start in zip(model.parameters(), before, strict=True):
         assert (mine - start).abs().max() > 1e-3
 
 
-def test_groups_and_schedulers_work_on_it():
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+@pytest.mark.parametrize("name", TWINS)
+def test_groups_and_schedulers_work_on_it(name, fast):
+    ours, theirs, settings, torchs_settings = TWINS[name]
     model, x, y = problem(0)
     twin = copy.deepcopy(model)
 
-    def run(network, kind):
+    def run(network, kind, settings):
         groups = [
             {"params": network[0].parameters(), "lr": 0.01},
             {"params": network[2].parameters()},
         ]
-        optimizer = kind(groups, lr=0.1)
+        optimizer = kind(groups, **settings)
+        optimizer.fast = fast
         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 5, gamma=0.5)
         for _ in range(20):
             train(network, optimizer, x, y, 1)
             scheduler.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 / 16)
 
-    run(model, optim.SGD)
-    run(twin, torch.optim.SGD)
-    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+    run(model, ours, settings)
+    run(twin, theirs, torchs_settings)
+    assert_equal(model, twin, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [optim.Momentum, optim.Adam])
+def test_a_one_cycle_schedule_moves_momentum_too(kind):
+    model, x, y = problem(0)
+    optimizer = kind(model.parameters(), lr=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
+    train(model, optimizer, x, y, 1)
+    schedule.step()
+    group = optimizer.param_groups[0]
+    assert group.get("momentum", group.get("betas", [0])[0]) != 0.9
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(optim.Adam, torch.optim.Adam), (optim.AdamW, torch.optim.AdamW)]
+)
+def test_a_parameter_that_joins_late_has_its_own_bias_correction(ours, theirs, fast):
+    model, x, y = problem(1)
+    twin = copy.deepcopy(model)
+    for network, kind in ((model, ours), (twin, theirs)):
+        network[2].requires_grad_(False)
+        optimizer = kind(network.parameters())
+        optimizer.fast = fast
+        train(network, optimizer, x, y, 20)
+        network[2].requires_grad_(True)
+        train(network, optimizer, x, y, 20)
+    assert_equal(model, twin, atol=1e-12)
+
+
+def test_a_subclass_with_its_own_update_is_never_replaced_by_a_fast_twin():
+    class Backwards(optim.SGD):
+        def update(self, w, g, state, group):
+            w.add_(g, alpha=group["lr"])
+
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    build(Backwards, [weight], fast=True, lr=0.5).step()
+    assert weight.item() == 1.5
+
+
+def test_the_fast_twin_is_the_one_that_is_called(monkeypatch):
+    called = []
+    monkeypatch.setitem(optim.FAST, optim.SGD, lambda *arguments: called.append(arguments))
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    build(optim.SGD, [weight], fast=True, lr=0.5).step()
+    assert len(called) == 1
+    build(optim.SGD, [weight], lr=0.5).step()  # on the CPU the readable update is as fast
+    assert len(called) == 1
+
+
+def test_the_state_can_be_read():
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = optim.Adam([weight], lr=0.1)
+    assert not optimizer.state
+    weight.grad = torch.tensor([1.0, -2.0])
+    optimizer.step()
+    state = optimizer.state[weight]
+    assert set(state) == {"m", "v", "step"}
+    assert state["step"] == 1
+    torch.testing.assert_close(state["m"], torch.tensor([0.1, -0.2]))
+    torch.testing.assert_close(state["v"], torch.tensor([0.001, 0.004]))
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.9, 1.1]))  # a first step is lr long
 
 
 def test_closure_is_evaluated_with_gradients():
@@ -78,15 +193,79 @@ def test_closure_is_evaluated_with_gradients():
     assert weight.item() == pytest.approx(1 - 0.5 * 3)
 
 
-def test_a_parameter_without_gradient_stays():
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+@pytest.mark.parametrize("kind", ALL)
+def test_a_parameter_without_gradient_stays(kind, fast):
     moved, still = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    optimizer = build(kind, [moved, still], fast, lr=0.1)
+    optimizer.step()
+    assert moved.item() == 1
     moved.grad = torch.ones(1)
-    optim.SGD([moved, still], lr=0.1).step()
+    optimizer.step()
     assert still.item() == 1
-    assert moved.item() == pytest.approx(0.9)
+    assert still not in optimizer.state
+    assert moved.item() < 0.95
 
 
-@pytest.mark.parametrize("lr", [-0.1, math.nan, math.inf])
-def test_a_bad_learning_rate_is_named(lr):
+@pytest.mark.parametrize("kind", ALL)
+def test_a_learning_rate_of_zero_changes_nothing(kind):
+    weight = torch.ones(3, requires_grad=True)
+    weight.grad = torch.ones(3)
+    kind([weight], lr=0.0).step()
+    assert weight.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("lr", [-0.1, math.nan, math.inf, "0.1", None])
+def test_a_bad_learning_rate_is_named(kind, lr):
     with pytest.raises(ValueError, match="lr is"):
-        optim.SGD([torch.ones(1, requires_grad=True)], lr=lr)
+        kind([torch.ones(1, requires_grad=True)], lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "message"),
+    [
+        (optim.Momentum, {"momentum": 1.0}, "momentum is 1.0; it must be at least 0 and below 1"),
+        (optim.Momentum, {"momentum": -0.1}, "momentum is -0.1"),
+        (optim.Nesterov, {"momentum": 1.5}, "momentum is 1.5"),
+        (optim.Nesterov, {"momentum": math.nan}, "momentum is nan"),
+        (optim.AdaGrad, {"eps": -1e-8}, "eps is -1e-08"),
+        (optim.RMSprop, {"alpha": 1.0}, "alpha is 1.0"),
+        (optim.RMSprop, {"eps": math.inf}, "eps is inf"),
+        (optim.Adam, {"betas": (0.9, 1.0)}, r"betas\[1\] is 1.0"),
+        (optim.Adam, {"betas": (-0.1, 0.9)}, r"betas\[0\] is -0.1"),
+        (optim.Adam, {"betas": 0.9}, "betas is 0.9; give two numbers"),
+        (optim.Adam, {"eps": -1.0}, "eps is -1.0"),
+        (optim.AdamW, {"weight_decay": -0.01}, "weight_decay is -0.01"),
+        (optim.AdamW, {"weight_decay": math.nan}, "weight_decay is nan"),
+    ],
+)
+def test_a_bad_setting_is_named_in_the_call_and_in_a_group(kind, setting, message):
+    weight = torch.ones(1, requires_grad=True)
+    with pytest.raises(ValueError, match=message):
+        kind([weight], lr=0.1, **setting)
+    with pytest.raises(ValueError, match=message):
+        kind([{"params": [weight], **setting}], lr=0.1)
+
+
+def test_a_sparse_gradient_is_refused():
+    table = nn.Embedding(5, 2, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(ValueError, match=r"\(5, 2\) is sparse; Adam takes dense real ones.*sparse=False"):
+        optim.Adam(table.parameters()).step()
+
+
+def test_a_complex_parameter_is_refused():
+    weight = torch.ones(1, dtype=torch.complex64, requires_grad=True)
+    weight.grad = torch.ones(1, dtype=torch.complex64)
+    with pytest.raises(ValueError, match="is complex; AdaGrad"):
+        optim.AdaGrad([weight]).step()
+
+
+@pytest.mark.parametrize(("kind", "other"), [(optim.Adam, optim.SGD), (optim.Nesterov, optim.AdaGrad)])
+def test_the_state_of_another_optimizer_is_refused(kind, other):
+    model, x, y = problem(0)
+    optimizer = other(model.parameters(), lr=0.1)
+    train(model, optimizer, x, y, 1)
+    with pytest.raises(ValueError, match=f"it is not from {kind.__name__}"):
+        kind(model.parameters(), lr=0.1).load_state_dict(optimizer.state_dict())
