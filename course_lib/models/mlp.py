@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import init
+from course_lib.layers import BatchNorm, Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -16,6 +17,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "linear": nn.Identity,
 }
+
+PLACES: dict[bool | str, str | None] = {False: None, True: "before", "before": "before", "after": "after"}
 
 
 def make_activation(name: str) -> nn.Module:
@@ -35,12 +38,16 @@ class MLP(nn.Module):
         activation: ``"relu"``, ``"tanh"``, ``"sigmoid"`` or ``"linear"``, after each hidden layer.
         weight_init: what :func:`course_lib.init.initialize` takes: ``"kaiming"``, ``"xavier"`` or a
             standard deviation. Biases start at 0.
+        batch_norm: ``"before"`` (or ``True``) or ``"after"`` each hidden layer's activation. Before it,
+            BatchNorm subtracts any bias again, so these layers have none: its β takes their place.
+        dropout: the probability of dropping a hidden activation; the logits are never dropped.
         generator: where the weights are drawn from; ``None`` is torch's global generator.
 
     Shape: (N, …) with … multiplying to in_features → (N, out_features).
 
     Raises:
-        ValueError: a width below 1, an unknown activation or scheme, an input of another size.
+        ValueError: a width below 1, an unknown activation, scheme or place for BatchNorm, a dropout
+            outside [0, 1), an input of another size.
     """
 
     def __init__(
@@ -51,13 +58,24 @@ class MLP(nn.Module):
         *,
         activation: str = "relu",
         weight_init: str | float = "kaiming",
+        batch_norm: bool | str = False,
+        dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         widths = [in_features, *hidden, out_features]
         _check_widths(widths)
-        self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(widths))
+        if batch_norm not in PLACES:
+            raise ValueError(f"batch_norm is {batch_norm!r}; it must be False, True, 'before' or 'after'")
+        self.batch_norm = PLACES[batch_norm]
+        self.layers = nn.ModuleList(
+            nn.Linear(fan_in, fan_out, bias=self.batch_norm != "before")
+            for fan_in, fan_out in pairwise(widths[:-1])
+        )
+        self.layers.append(nn.Linear(widths[-2], out_features))
         self.activations = nn.ModuleList(make_activation(activation) for _ in hidden)
+        self.norms = nn.ModuleList(BatchNorm(width) for width in hidden if self.batch_norm)
+        self.dropouts = nn.ModuleList(Dropout(dropout) for _ in hidden if dropout != 0)
         init.initialize(self, weight_init, generator)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,8 +86,15 @@ class MLP(nn.Module):
                 f"x has {x.shape[1]} numbers an input; this network was built for in_features="
                 f"{self.layers[0].in_features}"
             )
-        for layer, activate in zip(hidden, self.activations, strict=True):
-            x = activate(layer(x))  # (N, width)
+        for k, layer in enumerate(hidden):
+            x = layer(x)  # (N, width)
+            if self.batch_norm == "before":
+                x = self.norms[k](x)
+            x = self.activations[k](x)
+            if self.batch_norm == "after":
+                x = self.norms[k](x)
+            if self.dropouts:
+                x = self.dropouts[k](x)
         return output(x)  # (N, out_features)
 
 

@@ -1,0 +1,211 @@
+"""Layers from scratch: forward and backward written out, held to their twins in ``torch.nn`` by tests.
+
+A layer here is two things. An autograd function carries the mathematics: ``forward`` computes, ``backward``
+is the derivation on paper turned into code. A module around it carries the parameters, the mode, and the
+names that ``torch.nn`` gives them, so that state dicts load both ways.
+
+Sources: S. Ioffe, C. Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2. N. Srivastava et al.,
+"Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014, sections 4 and 10.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class BatchNormFunction(torch.autograd.Function):
+    """y = γ x̂ + β with x̂ = (x − mean) / √(var + ε), mean and variance those of each channel of the batch."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, C) or (N, C, H, W) → y, of x's shape and type, and the batch's mean (C,) and variance (C,).
+
+        The variance is the biased one, the mean of the squared deviations.
+        """
+        rest = _all_but_channel(x)
+        wide = x.to(_statistics_type(x))
+        mean = wide.mean(rest, keepdim=True)  # (1, C) or (1, C, 1, 1)
+        centred = wide - mean
+        var = centred.square().mean(rest, keepdim=True)
+        inverse_std = (var + eps).rsqrt()
+        x_hat = centred * inverse_std
+
+        ctx.save_for_backward(x_hat, inverse_std, weight)
+        y = _per_channel(weight, x) * x_hat + _per_channel(bias, x)
+        mean, var = mean.flatten(), var.flatten()
+        ctx.mark_non_differentiable(mean, var)
+        return y.to(x.dtype), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
+        """∂L/∂y → ∂L/∂x, ∂L/∂γ, ∂L/∂β.
+
+        ∂L/∂x = γ/σ · (g − mean(g) − x̂ · mean(g x̂)): the incoming gradient without its mean and without
+        its component along x̂, because a shift and a stretch of x are what the layer does not see.
+        """
+        x_hat, inverse_std, weight = ctx.saved_tensors
+        rest = _all_but_channel(x_hat)
+        wide = grad.to(x_hat.dtype)
+        mean_of_grad = wide.mean(rest, keepdim=True)
+        mean_along_x_hat = (wide * x_hat).mean(rest, keepdim=True)
+        grad_x = (_per_channel(weight, grad) * inverse_std) * (wide - mean_of_grad - x_hat * mean_along_x_hat)
+
+        n = grad.numel() // grad.shape[1]  # values a channel
+        grad_weight = n * mean_along_x_hat.flatten()
+        grad_bias = n * mean_of_grad.flatten()
+        return grad_x.to(grad.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
+
+
+class BatchNorm(nn.Module):
+    """Batch Normalization of (N, C) and (N, C, H, W): ``nn.BatchNorm1d`` and ``nn.BatchNorm2d`` in one.
+
+    In training each channel is normalised by its mean and variance over the batch (and, for images, over
+    all pixels: they share one mean), and a running average of both is kept. In evaluation mode the running
+    averages take their place, so that what one example gives does not depend on its neighbours.
+
+    Args:
+        num_features: C.
+        eps: added to the variance, so that a channel that never changes is not divided by zero.
+        momentum: the share of each new batch in the running averages; ``None`` weights all batches alike.
+
+    Parameters ``weight`` (γ) and ``bias`` (β), buffers ``running_mean``, ``running_var`` (unbiased, as torch
+    keeps it) and ``num_batches_tracked``: the names of ``nn.BatchNorm``.
+
+    Raises:
+        ValueError: an argument out of range, an input of other dimensions or another number of channels;
+            in training, fewer than two values a channel.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__()
+        if not isinstance(num_features, int) or isinstance(num_features, bool) or num_features < 1:
+            raise ValueError(f"num_features is {num_features!r}; it must be a whole number of at least 1")
+        if not _is_number(eps) or eps < 0:
+            raise ValueError(f"eps is {eps!r}; it must be a finite number, 0 or more")
+        if momentum is not None and not (_is_number(momentum) and 0 <= momentum <= 1):
+            raise ValueError(f"momentum is {momentum!r}; it must be in [0, 1], or None for a plain average")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        if not self.training:
+            return self._from_running_statistics(x)
+        y, mean, var = BatchNormFunction.apply(x, self.weight, self.bias, self.eps)
+        self._remember(mean, var, n=x.numel() // x.shape[1])
+        return y
+
+    def _from_running_statistics(self, x: Tensor) -> Tensor:
+        """The same formula with constants for mean and variance: one multiplication, one addition."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()  # (C,)
+        shift = self.bias - self.running_mean * scale  # (C,)
+        return (x * _per_channel(scale, x) + _per_channel(shift, x)).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor, n: int) -> None:
+        """Move the running averages towards the statistics of a batch with ``n`` values a channel."""
+        self.num_batches_tracked += 1
+        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        unbiased = var * (n / (n - 1))
+        self.running_mean += share * (mean - self.running_mean)
+        self.running_var += share * (unbiased - self.running_var)
+
+    def _check(self, x: Tensor) -> None:
+        shape = tuple(x.shape)
+        if x.dim() not in (2, 4):
+            raise ValueError(f"x has shape {shape}; BatchNorm takes (N, C) or (N, C, H, W)")
+        if x.shape[1] != self.num_features:
+            raise ValueError(
+                f"x has shape {shape}, so {x.shape[1]} channels; this layer was built for "
+                f"num_features={self.num_features}"
+            )
+        values = math.prod(shape) // shape[1]
+        if self.training and values < 2:
+            raise ValueError(
+                f"x has shape {shape}, so {values} value{'' if values == 1 else 's'} a channel; in training, "
+                "BatchNorm needs at least 2, for one value has no variance. Use a larger batch (the last one "
+                "of an epoch may be a rest of 1), or eval() where the network is only used"
+            )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class DropoutFunction(torch.autograd.Function):
+    """y = m ⊙ x, where m is ``kept`` with probability 1 − p and 0 else, drawn anew for every element."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float, kept: float) -> Tensor:
+        mask = torch.empty_like(x).bernoulli_(1 - p).mul_(kept)
+        ctx.save_for_backward(mask)
+        return x * mask
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """What was dropped had no part in the loss, and gets no gradient: the same mask once more."""
+        (mask,) = ctx.saved_tensors
+        return grad * mask, None, None
+
+
+class Dropout(nn.Module):
+    """In training, drop each element with probability ``p``; in evaluation mode, keep them all.
+
+    Args:
+        p: the probability of being dropped, in [0, 1).
+        inverted: True, as ``nn.Dropout``: what is kept is divided by 1 − p in training, and nothing is done
+            in evaluation. False, as first published: nothing is scaled in training, and everything is
+            multiplied by 1 − p in evaluation. The expected output is that of evaluation either way.
+
+    Masks come from torch's generator of the input's device; on a CPU they are those of ``nn.Dropout``.
+    Shape: any → the same. Raises ``ValueError`` for a ``p`` outside [0, 1).
+    """
+
+    def __init__(self, p: float = 0.5, inverted: bool = True) -> None:
+        super().__init__()
+        if not _is_number(p) or not 0 <= p < 1:
+            raise ValueError(f"p is {p!r}; the probability of being dropped must be in [0, 1)")
+        self.p, self.inverted = p, inverted
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.p == 0:
+            return x
+        keep = 1 - self.p
+        if self.training:
+            return DropoutFunction.apply(x, self.p, 1 / keep if self.inverted else 1.0)
+        return x if self.inverted else x * keep
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
+
+
+def _all_but_channel(x: Tensor) -> list[int]:
+    """The dimensions that a channel's statistics are taken over: all but dimension 1."""
+    return [dim for dim in range(x.dim()) if dim != 1]
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) as (1, C) or (1, C, 1, 1), to meet ``x`` channel by channel."""
+    return values.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _statistics_type(x: Tensor) -> torch.dtype:
+    """float32 at least: a sum over a batch in 16 bits would lose what it adds."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
