@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbval.kernel import RunningKernel
 
 ROOT = Path(__file__).parent
 if str(ROOT) not in sys.path:  # for `tools`, which is not installed
@@ -22,8 +23,14 @@ STALE = (
 )
 
 
+def as_in_jupyter(kernel: RunningKernel, source: str, allow_stdin: bool | None = None) -> str:
+    """Execute a cell with a history, which nbval omits: IPython looks there for the `;` that hides a value."""
+    return kernel.kc.execute(source, allow_stdin=allow_stdin, stop_on_error=False)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let a bare `pytest --nbval` compare as the book does, in this environment's kernel."""
+    RunningKernel.execute_cell_input = as_in_jupyter
     if config.option.nbval_sanitize_with is None:
         config.option.nbval_sanitize_with = str(ROOT / "tests" / "notebooks" / "sanitize.cfg")
     if config.option.nbval_kernel_name is None:

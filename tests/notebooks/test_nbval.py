@@ -70,6 +70,7 @@ CELLS = {
     "measured": "import time\nprint(f'took ≈ {time.perf_counter():.4f} s')",
     "html": f"from IPython.display import HTML\nimport random\nHTML('{FRAMES}'.format(random.random()))",
     "claim": "from course_lib.teaching import claim\nclaim('784 is more than 700', 784 > 700)",
+    "quiet": "784 * 100;",
     "settings": "import os\nprint(os.environ['COURSE_PROGRESS'])",
 }
 
@@ -97,7 +98,7 @@ def nbval(executed: nbformat.NotebookNode, tmp_path: Path):
         nbformat.write(nb, tmp_path / "book" / "page.ipynb")
         command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--color=no"]
         done = subprocess.run(command, cwd=tmp_path / "book", capture_output=True, text=True, timeout=300)
-        assert "collected 5 items" in done.stdout, done.stdout + done.stderr
+        assert f"collected {len(CELLS)} items" in done.stdout, done.stdout + done.stderr
         names = list(CELLS)
         failed = {names[int(number)] for number in re.findall(r"^FAILED \S+::Cell (\d+)", done.stdout, re.M)}
         assert (done.returncode == 0) == (not failed)
