@@ -24,7 +24,7 @@ STALE = (
 
 
 def as_in_jupyter(kernel: RunningKernel, source: str, allow_stdin: bool | None = None) -> str:
-    """Execute a cell with a history, which nbval omits: IPython looks there for the `;` that hides a value."""
+    """Execute a cell with a history, which nbval omits: IPython looks there for a closing `;`."""
     return kernel.kc.execute(source, allow_stdin=allow_stdin, stop_on_error=False)
 
 
