@@ -23,6 +23,7 @@ from course_lib.explorer import (
     heatmap,
     histogram,
     image,
+    landscape,
     lines,
     static,
 )
@@ -420,11 +421,64 @@ def test_every_kind_of_panel_has_a_small_picture():
             bars({"a": 1.0}),
             image(noise),
             heatmap(noise[0], colours="diverging"),
+            landscape(noise[0], {"a": ([0, 2], [0, 1])}, levels=[0.5], xlim=(-1, 1), ylim=(0, 1), upto=1),
         ]
     )
     png = picture.png(figure.to_dict())
     assert png.startswith(b"\x89PNG")
     assert len(png) <= picture.LIMIT
+
+
+BOWL = torch.linspace(-2, 2, 41).square() + torch.linspace(-1, 1, 21).square().unsqueeze(1)
+BOX = {"xlim": (-2, 2), "ylim": (-1, 1), "levels": [0.25, 1.0]}
+
+
+def test_contour_lines_lie_where_the_function_has_their_level():
+    panel = landscape(BOWL, **BOX)
+    assert [contour["level"] for contour in panel["contours"]] == [0.25, 1.0]
+    for contour in panel["contours"]:
+        points = [(x, y) for x, y in zip(contour["x"], contour["y"], strict=True) if x is not None]
+        assert len(points) > 20
+        assert all(x**2 + y**2 == pytest.approx(contour["level"], rel=0.02) for x, y in points)
+
+
+def test_the_first_row_of_a_landscape_is_its_lower_edge():
+    plane = torch.linspace(0, 1, 5).unsqueeze(1).expand(5, 4)
+    contour = landscape(plane, xlim=(0, 1), ylim=(10, 20), levels=[0.2])["contours"][0]
+    assert [y for y in contour["y"] if y is not None] == pytest.approx([12] * 4, abs=1e-3)
+
+
+def test_paths_keep_every_point_and_count_the_gaps():
+    panel = landscape(BOWL, {"a": ([-2.0, 9.0, math.nan], [1.0, 2.0, 0.0])}, upto=1, **BOX)
+    assert panel["paths"] == [{"label": "a", "x": [-2, 9, None], "y": [1, 2, 0]}]
+    assert (panel["upto"], panel["missing"], panel["note"]) == (1, 1, "1 not finite")
+
+
+def test_steps_of_one_path_share_it():
+    path = torch.linspace(-2, 2, 300), torch.linspace(-1, 1, 300)
+
+    def size(steps):
+        shown = explore(lambda k: Figure([landscape(BOWL, {"a": path}, upto=k, **BOX)]), k=range(steps))
+        return len(shown._html)
+
+    assert size(40) - size(2) < 2000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"matrix": torch.zeros(3)}, r"shape \(3,\)"),
+        ({"levels": []}, "levels is"),
+        ({"levels": [math.nan]}, "levels is"),
+        ({"xlim": (1, 1)}, "xlim is"),
+        ({"upto": -1}, "upto is -1"),
+        ({"paths": {"a": ([0, 1], [0])}}, "path 'a' has 2 xs and 1 ys"),
+        ({"paths": {str(k): ([0], [0]) for k in range(7)}}, "7 paths; at most 6"),
+    ],
+)
+def test_a_landscape_that_cannot_be_drawn_says_why(changes, message):
+    with pytest.raises(ValueError, match=message):
+        landscape(**{"matrix": BOWL, **BOX, **changes})
 
 
 def test_alt_text_is_the_authors_or_says_what_is_shown(explorer):

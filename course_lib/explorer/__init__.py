@@ -21,12 +21,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from course_lib.explorer.controls import Control, named_controls
-from course_lib.explorer.figure import Figure, bars, heatmap, histogram, image, lines
+from course_lib.explorer.figure import Figure, bars, heatmap, histogram, image, landscape, lines
 
 if TYPE_CHECKING:
     from course_lib.explorer.widget import Explorer
 
-__all__ = ["Control", "Figure", "bars", "explore", "heatmap", "histogram", "image", "lines"]
+__all__ = ["Control", "Figure", "bars", "explore", "heatmap", "histogram", "image", "landscape", "lines"]
 
 
 def explore(

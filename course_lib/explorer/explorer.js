@@ -151,7 +151,7 @@ function nothing(drawing, box) {
   drawing.texts.push([(box.left + box.right) / 2, (box.top + box.bottom) / 2, "middle", "ce-none", "no finite values"]);
 }
 
-// ---- the five kinds of panel ----
+// ---- the six kinds of panel ----
 
 function histogram(p, width) {
   const height = clamp(Math.round(width * 0.72), 112, 200);
@@ -373,9 +373,77 @@ function heatmap(p, width, spec) {
   });
 }
 
-const DRAW = { histogram, lines, bars, image, heatmap };
-const LEAST = { histogram: 116, lines: 250, bars: 230, image: 110, heatmap: 220 };
-const NOUN = { histogram: "Histogram", lines: "Line chart", bars: "Bar chart", image: "Image", heatmap: "Heat map" };
+// The part of a segment inside a box (Liang and Barsky): [x1, y1, x2, y2], or null.
+function clipped(x1, y1, x2, y2, { left, right, top, bottom }) {
+  let from = 0, to = 1;
+  for (const [step, room] of [[x1 - x2, x1 - left], [x2 - x1, right - x1], [y1 - y2, y1 - top], [y2 - y1, bottom - y1]]) {
+    if (step === 0 && room < 0) return null;
+    if (step < 0) from = Math.max(from, room / step);
+    if (step > 0) to = Math.min(to, room / step);
+  }
+  return from > to ? null : [x1 + from * (x2 - x1), y1 + from * (y2 - y1), x1 + to * (x2 - x1), y1 + to * (y2 - y1)];
+}
+
+function landscape(p, width, spec) {
+  const [xlow, xhigh] = p.xlim, [ylow, yhigh] = p.ylim, top = p.ylabel ? 24 : 10;
+  // One scale for both axes, in the width that there is or, where that were too tall, in 420 pixels of height.
+  const unit = Math.min((width - 48) / (xhigh - xlow), 420 / (yhigh - ylow));
+  const tall = unit * (yhigh - ylow), across = unit * (xhigh - xlow);
+  const drawing = empty(width, top + tall + 38);
+  const box = { left: 38, right: 38 + across, top, bottom: top + tall };
+  const sx = scale(xlow, xhigh, box.left, box.right), sy = scale(ylow, yhigh, box.bottom, box.top);
+  const within = (x, y) => x >= box.left && x <= box.right && y >= box.top && y <= box.bottom;
+  axes(drawing, box, sx, sy, ticks(xlow, xhigh, Math.max(2, Math.floor(across / 64))), ticks(ylow, yhigh, Math.max(2, Math.floor(tall / 36))), p.xlabel, p.ylabel);
+  drawing.paths.shift();
+  drawing.paths.push(["ce-axis", `M${box.left} ${box.bottom}V${box.top}H${box.right}V${box.bottom}`]);
+  // A level is written on its line, right of the middle and in the upper half, where the line passes there.
+  const column = box.left + 0.62 * across;
+  let ceiling = Infinity;
+  for (const { level, x: xs, y: ys } of p.contours) {
+    let d = "", pen = "M", best = null;
+    xs.forEach((v, i) => {
+      if (v === null) { pen = "M"; return; }
+      const x = at(sx(v)), y = at(sy(ys[i])), off = Math.abs(x - column);
+      d += `${pen}${x} ${y}`;
+      pen = "L";
+      if (off < 0.05 * across && y > box.top + 8 && y < box.top + tall / 2 && (!best || off < best[2])) best = [x, y, off];
+    });
+    drawing.paths.push(["ce-contour", d]);
+    if (best && Math.abs(best[1] - ceiling) > 13) {
+      drawing.texts.push([best[0], best[1] + 4, "middle", "ce-tick ce-level", number(level, 3)]);
+      ceiling = best[1];
+    }
+  }
+  const points = [];
+  p.paths.forEach((path, s) => {
+    const last = Math.min(p.upto ?? Infinity, path.x.length - 1), mark = spec.markers[s];
+    let d = "", dots = "", before = null, end = null;
+    for (let i = 0; i <= last; i++) {
+      if (path.x[i] === null || path.y[i] === null) { before = null; continue; }
+      const x = sx(path.x[i]), y = sy(path.y[i]), part = before && clipped(...before, x, y, box);
+      if (part) d += `M${at(part[0])} ${at(part[1])}L${at(part[2])} ${at(part[3])}`;
+      before = [x, y];
+      if (!within(x, y)) continue;
+      end = [at(x), at(y)];
+      if (i === 0) dots += SHAPES.o(...end, 7);
+      else if (i < last) dots += SHAPES[mark](...end, 1.6);
+      points.push({ x, y, text: `${path.label}, ${i ? `step ${i}` : "start"}\n${p.xlabel || "x"} ${number(path.x[i])}, ${p.ylabel || "y"} ${number(path.y[i])}` });
+    }
+    drawing.paths.push([`ce-line ce-path ce-s${s + 1}`, d, spec.dashes[s].join(" ")]);
+    drawing.paths.push([`ce-line ce-path ce-s${s + 1}`, dots]);
+    drawing.paths.push([`ce-dot ce-s${s + 1}`, end && last ? SHAPES[mark](...end, 4.5) : ""]);
+  });
+  return Object.assign(drawing, {
+    legend: p.paths.length > 1 ? p.paths.map((path) => path.label) : null,
+    points: points.length,
+    find: (x, y) => points.reduce((best, q, k) => (Math.hypot(q.x - x, q.y - y) < Math.hypot(points[best].x - x, points[best].y - y) ? k : best), 0),
+    read: (k) => ({ ...points[k], d: SHAPES.o(at(points[k].x), at(points[k].y), 6) }),
+  });
+}
+
+const DRAW = { histogram, lines, bars, image, heatmap, landscape };
+const LEAST = { histogram: 116, lines: 250, bars: 230, image: 110, heatmap: 220, landscape: 300 };
+const NOUN = { histogram: "Histogram", lines: "Line chart", bars: "Bar chart", image: "Image", heatmap: "Heat map", landscape: "Contour map" };
 
 // ---- the page ----
 

@@ -1,6 +1,6 @@
 """What an explorer shows, described and not drawn: a figure is panels, a panel is a plain dict.
 
-The five panel functions take tensors (any device), arrays or lists, and return JSON-ready dicts.
+The six panel functions take tensors (any device), arrays or lists, and return JSON-ready dicts.
 Numbers keep four significant digits (histogram heights and heat maps three), which is more than a
 reader can see and a quarter of the bytes. A value that is not finite becomes ``None``, is counted
 under ``"missing"`` and named in the panel's note: the drawing shows a gap, never a made-up number.
@@ -19,14 +19,14 @@ import torch
 from course_lib import palette
 
 Panel = dict[str, Any]
-KINDS = ("histogram", "lines", "bars", "image", "heatmap")
+KINDS = ("histogram", "lines", "bars", "image", "heatmap", "landscape")
 
 
 @dataclass(frozen=True)
 class Figure:
     """One frame of an explorer.
 
-    panels: what ``histogram``, ``lines``, ``bars``, ``image`` and ``heatmap`` return, in reading order.
+    panels: what the panel functions (``histogram`` … ``landscape``) return, in reading order.
     columns: panels side by side where there is room; ``None`` lets the width decide.
     summary: one sentence, shown below the panels and read out when a control moves.
 
@@ -337,6 +337,81 @@ def heatmap(
         "ylim": _edges(ylim, "ylim"),
         "columnNames": None if columns is None else [str(name) for name in columns],
         "rowNames": None if rows is None else [str(name) for name in rows],
+        "missing": missing,
+    }
+
+
+def landscape(
+    matrix: Any,
+    paths: Mapping[str, tuple[Any, Any]] | None = None,
+    *,
+    levels: Sequence[float],
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    upto: int | None = None,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    note: str = "",
+) -> Panel:
+    """Contour lines of a function of two variables, and up to six paths over them.
+
+    matrix: the function's values (rows, columns) at evenly spaced points: columns from ``xlim[0]`` to
+    ``xlim[1]``, rows from ``ylim[0]``, the lower edge, to ``ylim[1]``. Both axes have one scale, so that
+    a step down the gradient stands at right angles to the lines.
+    paths: ``{"label": (xs, ys), ...}``, one point a step, the first one the start.
+    levels: the values that get a line.  upto: draw only so many steps of each path, 0 the start alone;
+    frames that differ in nothing else then share the paths.
+
+    Raises ValueError for a matrix with fewer than two rows or columns, no levels, more than six paths,
+    and paths whose xs and ys differ in length.
+    """
+    import contourpy  # comes with matplotlib, and like it is needed only where something is drawn
+
+    z = _tensor(matrix, "landscape", "matrix").double().cpu()
+    if z.ndim != 2 or min(z.shape) < 2:
+        raise ValueError(
+            f"landscape: matrix has shape {tuple(z.shape)}; it must be (rows, columns), from 2 up"
+        )
+    (left, right), (low, high) = (
+        _limits(ends, "landscape", n) for ends, n in ((xlim, "xlim"), (ylim, "ylim"))
+    )
+    heights = _tensor(levels, "landscape", "levels").flatten().tolist()
+    if not heights or not all(map(math.isfinite, heights)):
+        raise ValueError(f"landscape: levels is {levels!r:.60}; give one finite number or more")
+    paths = paths or {}
+    if len(paths) > palette.SERIES:
+        raise ValueError(f"landscape: {len(paths)} paths; at most {palette.SERIES} can be told apart")
+    if upto is not None and (not isinstance(upto, int) or upto < 0):
+        raise ValueError(f"landscape: upto is {upto!r}; it must be a whole number of steps, 0 or more")
+    drawn = []
+    for label, (xs, ys) in paths.items():
+        x, y = (_tensor(v, "landscape", f"path {label!r}").flatten() for v in (xs, ys))
+        if len(x) != len(y) or not len(x):
+            raise ValueError(
+                f"landscape: path {label!r} has {len(x)} xs and {len(y)} ys; give as many of each"
+            )
+        drawn.append({"label": str(label), "x": _round(x.tolist()), "y": _round(y.tolist())})
+    at = torch.linspace(left, right, z.shape[1]), torch.linspace(low, high, z.shape[0])
+    lines_of = contourpy.contour_generator(*at, torch.where(z.isfinite(), z, math.nan).numpy()).lines
+    contours = []
+    for level in heights:
+        pieces = [point for line in lines_of(level) for point in (*line.tolist(), [math.nan, math.nan])]
+        contours.append(
+            {"level": level, "x": _round([x for x, _ in pieces], 4), "y": _round([y for _, y in pieces], 4)}
+        )
+    missing = sum(a is None or b is None for p in drawn for a, b in zip(p["x"], p["y"], strict=True))
+    return {
+        "kind": "landscape",
+        "title": title,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "note": _note([note], missing),
+        "xlim": [left, right],
+        "ylim": [low, high],
+        "contours": contours,
+        "paths": drawn,
+        "upto": upto,
         "missing": missing,
     }
 

@@ -130,4 +130,27 @@ def _heatmap(ax: Any, panel: dict[str, Any]) -> None:
     ax.figure.colorbar(drawn, ax=ax, fraction=0.05)
 
 
-DRAW = {"histogram": _histogram, "lines": _lines, "bars": _bars, "image": _image, "heatmap": _heatmap}
+def _landscape(ax: Any, panel: dict[str, Any]) -> None:
+    for contour in panel["contours"]:
+        ax.plot(_numbers(contour["x"]), _numbers(contour["y"]), color=palette.LIGHT["muted"], linewidth=0.5)
+    for k, path in enumerate(panel["paths"]):
+        shown = slice(None if panel["upto"] is None else panel["upto"] + 1)
+        x, y = _numbers(path["x"])[shown], _numbers(path["y"])[shown]
+        style = {"color": _series(k + 1), "linestyle": (0, palette.DASHES[k] or (1, 0))}
+        ax.plot(x, y, **style, label=path["label"], linewidth=1.2, marker=palette.MARKERS[k], markersize=2)
+        ax.plot(x[:1], y[:1], color=_series(k + 1), marker="o", markersize=7, markerfacecolor="none")
+        ax.plot(x[-1:], y[-1:], color=_series(k + 1), marker=palette.MARKERS[k], markersize=5)
+    ax.set(xlim=panel["xlim"], ylim=panel["ylim"], aspect="equal")
+    ax.set_ylabel(panel["ylabel"], fontsize=7)
+    if len(panel["paths"]) > 1:
+        ax.legend(fontsize=7, frameon=False)
+
+
+DRAW = {
+    "histogram": _histogram,
+    "lines": _lines,
+    "bars": _bars,
+    "image": _image,
+    "heatmap": _heatmap,
+    "landscape": _landscape,
+}

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib.explorer import Control, Figure, bars, explore, heatmap, histogram, image, lines, static
+from course_lib.explorer import (
+    Control,
+    Figure,
+    bars,
+    explore,
+    heatmap,
+    histogram,
+    image,
+    landscape,
+    lines,
+    static,
+)
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -134,6 +145,53 @@ def test_sliders_move_and_the_drawing_and_the_numbers_change(visit):
     assert first(page).locator(".ce-summary").inner_text() != summary
     first(page).get_by_label("tanh").check(force=True)
     assert "std" in first(page).locator(".ce-note").first.inner_text()
+
+
+def paths(steps, start):
+    line = torch.linspace(start, 0, 11)
+    bowl = torch.linspace(-2, 2, 21).square() + torch.linspace(-1, 1, 11).square().unsqueeze(1)
+    return Figure(
+        [
+            landscape(
+                bowl, {"straight": (line, line / 4), "level": (line, 0 * line)}, upto=steps,
+                levels=[0.1, 0.5, 1], xlim=(-2, 2), ylim=(-1, 1), title="Bowl", xlabel="x", ylabel="y",
+            )
+        ]
+    )  # fmt: skip
+
+
+def test_paths_over_a_landscape_grow_are_clipped_and_can_be_read(chromium, tmp_path):
+    shown = explore(paths, steps=[0, 3, 10], start=Control([-3.0, -2.0], start=-2.0))
+    file = tmp_path / "paths.html"
+    file.write_text(SHELL.format(shown._html), encoding="utf-8")
+    page = chromium.new_page(viewport={"width": 800, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(file.as_uri())
+    segments = "document.querySelector('.ce-path.ce-s1').getAttribute('d').split('M').length - 1"
+    assert page.locator(".ce-contour").count() == 3
+    assert page.locator(".ce-level").count() >= 1
+    assert page.evaluate(segments) == 0, "the start alone"
+    slider = page.get_by_label("steps")
+    slider.press("ArrowRight")
+    assert page.evaluate(segments) == 3
+    slider.press("ArrowRight")
+    assert page.evaluate(segments) == 10
+    dashes = [page.locator(f".ce-path.ce-s{k}").first.get_attribute("stroke-dasharray") for k in (1, 2)]
+    assert dashes[0] != dashes[1], "the paths differ without colour"
+    panel = page.locator(".ce-panel")
+    panel.press("ArrowRight")
+    assert page.locator(".ce-tip").inner_text() == "straight, start\nx −2, y −0.5"
+    panel.press("End")
+    assert page.locator(".ce-tip").inner_text() == "level, step 10\nx 0, y 0"
+    # From x = −3 four points lie outside the box: what is drawn of the path begins at the box's edge.
+    page.get_by_label("start").press("ArrowLeft")
+    first = page.evaluate("document.querySelector('.ce-path.ce-s1').getAttribute('d').match(/M([\\d.]+)/)[1]")
+    assert float(first) == pytest.approx(38, abs=0.2)
+    assert page.evaluate(segments) == 7
+    page.close()
+    assert complaints == []
 
 
 def test_the_slider_follows_the_mouse(visit):
