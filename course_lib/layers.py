@@ -149,6 +149,7 @@ class DropoutFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, kept: float) -> Tensor:
+        """x, any shape → y of the same; the mask is remembered for the way back."""
         mask = torch.empty_like(x).bernoulli_(1 - p).mul_(kept)
         ctx.save_for_backward(mask)
         return x * mask
