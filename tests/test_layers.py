@@ -116,6 +116,13 @@ def test_batch_norm_in_sixteen_bits(at, mixed):
         torch.testing.assert_close(parameter.grad, theirs.get_parameter(name).grad, rtol=2e-2, atol=0.2)
 
 
+def test_statistics_of_sixteen_bits_are_taken_in_thirty_two():
+    x = (3 + torch.randn(4096, 2, generator=seeded())).bfloat16()
+    layer = BatchNorm(2, momentum=1.0)
+    layer(x)
+    torch.testing.assert_close(layer.running_mean.double(), x.double().mean(0), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (7, 2), (4, 3, 2, 5), (5, 2, 1, 1)])
 @pytest.mark.parametrize("training", [True, False])
 def test_backward_is_the_derivative_of_forward(shape, training):
