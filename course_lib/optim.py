@@ -229,9 +229,9 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        # m̂ / (√v̂ + ε), with the corrections, two numbers, taken out of the tensors
+        lr_hat = group["lr"] / (1 - beta1**t)  # m's correction, moved to lr
         root_v_hat = v.sqrt().div_(math.sqrt(1 - beta2**t))
-        w.addcdiv_(m, root_v_hat.add_(group["eps"]), value=-group["lr"] / (1 - beta1**t))
+        w.addcdiv_(m, root_v_hat.add_(group["eps"]), value=-lr_hat)
 
 
 class AdamW(Adam):
