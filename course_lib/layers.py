@@ -57,12 +57,13 @@ class BatchNormFunction(torch.autograd.Function):
         wide = grad.to(x_hat.dtype)
         mean_of_grad = wide.mean(rest, keepdim=True)
         mean_along_x_hat = (wide * x_hat).mean(rest, keepdim=True)
-        grad_x = (_per_channel(weight, grad) * inverse_std) * (wide - mean_of_grad - x_hat * mean_along_x_hat)
+        grad_x = wide - mean_of_grad - x_hat * mean_along_x_hat
+        grad_x = _per_channel(weight, grad) * inverse_std * grad_x
 
         n = grad.numel() // grad.shape[1]  # values a channel
-        grad_weight = n * mean_along_x_hat.flatten()
-        grad_bias = n * mean_of_grad.flatten()
-        return grad_x.to(grad.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
+        grad_weight = (n * mean_along_x_hat).flatten().to(weight.dtype)
+        grad_bias = (n * mean_of_grad).flatten().to(weight.dtype)
+        return grad_x.to(grad.dtype), grad_weight, grad_bias, None
 
 
 class BatchNorm(nn.Module):
@@ -118,7 +119,9 @@ class BatchNorm(nn.Module):
     def _remember(self, mean: Tensor, var: Tensor, n: int) -> None:
         """Move the running averages towards the statistics of a batch with ``n`` values a channel."""
         self.num_batches_tracked += 1
-        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        share = self.momentum
+        if share is None:
+            share = 1 / self.num_batches_tracked
         unbiased = var * (n / (n - 1))
         self.running_mean += share * (mean - self.running_mean)
         self.running_var += share * (unbiased - self.running_var)
