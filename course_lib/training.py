@@ -169,7 +169,6 @@ def fit(
         raise ValueError(f"scheduler_every={scheduler_every!r} must be 'epoch' or 'step'")
     cast = autocast(at, precision)
     layout = memory_format(model)
-    train.batches(batch_size)  # raises where the batch is larger than the set
     steps_per_epoch = math.ceil(len(train) / batch_size)
     total = steps if epochs is None else epochs * steps_per_epoch
     train = train.to(at, layout)

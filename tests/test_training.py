@@ -219,13 +219,23 @@ def test_augmentation_is_seeded_and_on_the_device(name):
 
 
 @pytest.mark.parametrize("name", PRESENT)
-def test_convolutions_run_channels_last(name):
-    model, seen = convnet().to(name), []
+def test_convolutions_run_channels_last_and_the_images_are_moved_once(name, monkeypatch):
+    model, seen, measured = convnet().to(name), [], []
     model[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    fit(model, stripes(channels=3), sgd(model), epochs=1, batch_size=16, validation=stripes(channels=3))
+    monkeypatch.setattr(
+        training,
+        "evaluate",
+        lambda model, images, **rest: measured.append(images) or evaluate(model, images, **rest),
+    )
+    images = stripes(channels=3)
+    fit(model, images, sgd(model), epochs=2, batch_size=16, validation=images)
     assert seen
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert len(measured) == 2
+    assert measured[0] is measured[1]
+    assert measured[0].device == model[0].weight.device
+    assert measured[0].x.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", PRESENT)
@@ -663,14 +673,34 @@ def test_a_checkpoint_cut_short_is_refused(saved, keep):
     refused(mlp(seed=1), saved, "is cut short or not a checkpoint of fit")
 
 
-@pytest.mark.parametrize("content", ["text", "weights", "a pickle that runs code"])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
-    path = tmp_path / "run.pt"
+class Trap:
+    """What a pickle can do to those who load it without ``weights_only``."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (self.path.touch, ())
+
+
+@pytest.mark.parametrize("content", ["text", "weights", "code"])
+def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, content):
+    path, sprung = tmp_path / "run.pt", tmp_path / "sprung"
     if content == "text":
         path.write_text("hello")
     else:
-        torch.save(mlp().state_dict() if content == "weights" else {"settings": os.system}, path)
+        torch.save(mlp().state_dict() if content == "weights" else {"settings": Trap(sprung)}, path)
     refused(mlp(), path, "is cut short or not a checkpoint of fit")
+    assert not sprung.exists()
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
+    calls, replace = [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: calls.append("on the disk"))
+    monkeypatch.setattr(os, "replace", lambda *names: calls.append("named") or replace(*names))
+    model = mlp()
+    fit(model, stripes(), sgd(model), epochs=1, batch_size=16, checkpoint=tmp_path / "run.pt")
+    assert calls == ["on the disk", "named"]
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_names_and_shapes(saved):
