@@ -1,7 +1,8 @@
 """What ``training.fit`` costs beside the loops that one would write without it.
 
 Every number is a ratio of two loops timed in one process, in turn, on the same network, the same images
-and the same number of steps, so a busy machine slows both.
+and the same number of steps, so a slow machine slows both. A busy one does not slow them evenly: torch's
+threads then wait for each other, and the spread, a few hundredths on a quiet machine, says so.
 
 - ``fit / bare loop``: the shortest correct PyTorch loop, with the images as normalised floats in memory.
   Both include the shuffling; ``fit`` also turns pixels into floats, watches for a loss that is not
