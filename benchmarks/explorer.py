@@ -99,14 +99,15 @@ def _p95(values: list[float]) -> float:
 
 
 def _row(name: str, values: list[float], unit: str, value: float, limit: float) -> dict[str, Any]:
+    """A row of the table: ``value`` is what the limit holds for, the median or what the name says."""
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else [value] * 3
     return {
         "name": name,
-        "value": value,
+        "median": value,
         "unit": unit,
         "n": len(values),
-        "median": statistics.median(values),
-        "p95": _p95(values),
-        "limit": limit,
+        "spread": high - low,
+        "limit": f"≤ {limit}",
     }
 
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import torch
 from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from course_lib import palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# pyplot and what draws are imported where a figure is made: they take longer than the rest of the library.
 
 WIDTH = 7.2  # inches: the width of the book's text
 
@@ -28,7 +31,7 @@ def use_style() -> None:
     colours = [palette.LIGHT[f"series-{k + 1}"] for k in range(palette.SERIES)]
     dashes = [(0, dash) if dash else "-" for dash in palette.DASHES]
     ink, muted, line = palette.LIGHT["ink"], palette.LIGHT["muted"], palette.LIGHT["line"]
-    plt.rcParams.update(
+    matplotlib.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.2),
             "figure.dpi": 100,
@@ -87,6 +90,9 @@ def curves(
     """
     if not series or len(series) > palette.SERIES:
         raise ValueError(f"series has {len(series)} entries; draw 1 to {palette.SERIES} in one figure")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
     ax = ax if ax is not None else plt.subplots()[1]
     ends: list[tuple[float, str, str]] = []
     right = 0.0
@@ -146,6 +152,8 @@ def histograms(
             f"rows have the columns {columns}; each row needs the same ones, and there must be one"
         )
     shape = (len(rows), len(columns[0]))
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(*shape, figsize=(WIDTH, 0.35 + 1.35 * shape[0]), squeeze=False)
     for i, (row_label, row) in enumerate(rows.items()):
         data = {name: _finite(_as_array(values)) for name, values in row.items()}
