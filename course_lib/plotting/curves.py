@@ -1,8 +1,4 @@
-"""Figures in the book's style: matplotlib, one palette, readable without colour.
-
-Every function returns the matplotlib ``Figure``, so that a chapter can still change it. Figures
-are drawn on white paper; the book's style sheet turns them over for dark pages.
-"""
+"""Curves over steps or epochs, with a band over runs and each label at its line's end."""
 
 from __future__ import annotations
 
@@ -10,54 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-import torch
-from cycler import cycler
 
 from course_lib import palette
+from course_lib.plotting.style import as_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# pyplot and what draws are imported where a figure is made: they take longer than the rest of the library.
-
-WIDTH = 7.2  # inches: the width of the book's text
-
-
-def use_style() -> None:
-    """Set matplotlib's defaults to the book's: its colours, dashes, type sizes and quiet grid."""
-    colours = [palette.LIGHT[f"series-{k + 1}"] for k in range(palette.SERIES)]
-    dashes = [(0, dash) if dash else "-" for dash in palette.DASHES]
-    ink, muted, line = palette.LIGHT["ink"], palette.LIGHT["muted"], palette.LIGHT["line"]
-    matplotlib.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.2),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "font.family": "sans-serif",
-            "font.size": 10,
-            "text.color": ink,
-            "axes.prop_cycle": cycler(color=colours, linestyle=dashes),
-            "axes.edgecolor": muted,
-            "axes.labelcolor": ink,
-            "axes.titlesize": 10.5,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": line,
-            "grid.linewidth": 0.6,
-            "xtick.color": muted,
-            "ytick.color": muted,
-            "lines.linewidth": 1.8,
-            "legend.frameon": False,
-            "image.cmap": "viridis",
-        }
-    )
 
 
 def curves(
@@ -97,7 +53,7 @@ def curves(
     ends: list[tuple[float, str, str]] = []
     right = 0.0
     for k, (label, values) in enumerate(series.items()):
-        runs = np.atleast_2d(_as_array(values))
+        runs = np.atleast_2d(as_array(values))
         position = np.arange(runs.shape[1]) if x is None else np.asarray(x, dtype=float)
         if position.shape != (runs.shape[1],):
             raise ValueError(f"x has {position.size} points, series {label!r} has {runs.shape[1]}")
@@ -126,73 +82,6 @@ def curves(
         ax.yaxis.set_minor_formatter(NullFormatter())
     _label_ends(ax, ends, right)
     return ax.figure
-
-
-def histograms(
-    rows: Mapping[str, Mapping[str, Any]],
-    *,
-    bins: int = 40,
-    limits: tuple[float, float] | None = None,
-    share_x: bool = True,
-    xlabel: str = "",
-) -> Figure:
-    """A grid of histograms: one row an experiment, one column a layer.
-
-    Args:
-        rows: row label → {column label → tensor of any shape}.
-        bins: how many bins, over ``limits`` or the range of the row's finite values.
-        share_x: one range for a whole row; else one for each histogram.
-
-    Heights are fractions of the values. The mean and standard deviation are written above each.
-    Raises ``ValueError`` for no rows, or rows with different columns.
-    """
-    columns = [list(row) for row in rows.values()]
-    if not columns or any(names != columns[0] for names in columns):
-        raise ValueError(
-            f"rows have the columns {columns}; each row needs the same ones, and there must be one"
-        )
-    shape = (len(rows), len(columns[0]))
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(*shape, figsize=(WIDTH, 0.35 + 1.35 * shape[0]), squeeze=False)
-    for i, (row_label, row) in enumerate(rows.items()):
-        data = {name: _finite(_as_array(values)) for name, values in row.items()}
-        together = np.concatenate(list(data.values()))
-        for ax, (name, values) in zip(axes[i], data.items(), strict=True):
-            low, high = limits or _range(together if share_x else values)
-            counts, edges = np.histogram(values.clip(low, high), bins=bins, range=(low, high))
-            ax.stairs(counts / max(values.size, 1), edges, fill=True, color=palette.LIGHT["series-1"])
-            ax.set_title(f"{name}\n" if i == 0 else "", fontsize=9.5, fontweight="bold", loc="center", pad=2)
-            ax.text(
-                0.5, 1.0, f"{values.mean():.2g} ± {values.std():.2g}", transform=ax.transAxes,
-                ha="center", va="bottom", fontsize=7.5, color=palette.LIGHT["muted"],
-            )  # fmt: skip
-            ax.set_yticks([])
-            ax.spines["left"].set_visible(False)
-            ax.grid(False)
-            ax.tick_params(labelsize=7.5, length=2)
-            ax.locator_params(axis="x", nbins=3)
-        axes[i][0].set_ylabel(row_label, fontsize=9)
-    if xlabel:
-        figure.supxlabel(xlabel, fontsize=9)
-    return figure
-
-
-def _as_array(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-    elif isinstance(values, list | tuple) and values and isinstance(values[0], torch.Tensor):
-        values = torch.stack(list(values)).detach().cpu()
-    return np.asarray(values, dtype=float)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _moving_average(runs: np.ndarray, width: int) -> np.ndarray:
