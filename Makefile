@@ -54,7 +54,7 @@ bench: $(INSTALLED)  ## measure, and write benchmarks/results.md
 lock: $(INSTALLED)  ## resolve pyproject.toml anew into requirements.lock
 	@$(PIP) install uv
 	{ head -n 1 requirements.lock; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	  --extra book --extra test --no-header --no-annotate pyproject.toml; } > requirements.lock.part
+	  --all-extras --no-header --no-annotate pyproject.toml; } > requirements.lock.part
 	mv requirements.lock.part requirements.lock
 
 clean:  ## remove what was built; the installed .venv stays

@@ -37,6 +37,7 @@ COLAB = [
     "notebook<7",
     "numpy==2.1.3",
     "platformdirs",
+    "safetensors",
     "scikit-image==0.25.2",
     "setuptools",
     "tqdm==4.67.3",
