@@ -25,6 +25,7 @@ from course_lib.explorer import (
     image,
     landscape,
     lines,
+    scatter,
     static,
 )
 
@@ -128,6 +129,29 @@ def test_image_keeps_its_pixels():
     np.testing.assert_array_equal(stored.reshape(4, 5, 3), colours.permute(1, 2, 0).numpy())
 
 
+def test_scatter_keeps_points_values_and_lost_trials():
+    rates, decays = [1e-4, 1e-3, 1e-2], [1e-8, 1e-6, 1e-4]
+    panel = scatter(
+        {"trials": (rates, decays)}, values=[0.2, math.nan, 0.9], xscale="log", yscale="log", note="3 trials",
+        box=(1e-4, 1e-3, 1e-8, 1e-6),
+    )  # fmt: skip
+    assert (panel["x"], panel["y"]) == ([rates], [decays])
+    assert (panel["values"], panel["limits"]) == ([0.2, None, 0.9], [0.2, 0.9])
+    assert (panel["missing"], panel["note"]) == (1, "3 trials · 1 not finite")
+    assert panel["box"] == [1e-4, 1e-3, 1e-8, 1e-6]
+    two = scatter({"grid": ([1], [2]), "random": ([3, 4], [5, 6])})
+    assert (two["labels"], two["x"], two["values"]) == (["grid", "random"], [[1], [3, 4]], None)
+
+
+def test_marks_are_rows_columns_heights_and_widths():
+    assert image(torch.zeros(4, 5), marks=[(0, 1, 3, 3), (3, 4, 1, 1, 6)])["marks"] == [
+        [0, 1, 3, 3, 1],
+        [3, 4, 1, 1, 6],
+    ]
+    panel = heatmap(torch.zeros(4, 5), marks=[(1, 0, 2, 2)], written=True)
+    assert (panel["marks"], panel["written"]) == ([[1, 0, 2, 2, 1]], True)
+
+
 def test_diverging_colours_are_symmetric_about_zero():
     assert heatmap([[-1.0, 3.0]], colours="diverging")["limits"] == [-3, 3]
     assert heatmap([[-1.0, 3.0]])["limits"] == [-1, 3]
@@ -137,6 +161,22 @@ def test_diverging_colours_are_symmetric_about_zero():
     ("panel", "message"),
     [
         (lambda: histogram([]), "values is empty"),
+        (lambda: scatter({}), "series is {}"),
+        (lambda: scatter({str(k): ([1], [1]) for k in range(7)}), "7 series"),
+        (lambda: scatter({"a": ([1, 2], [1])}), "'a' has 2 xs and 1 ys"),
+        (
+            lambda: scatter({"a": ([0], [1])}, xscale="log"),
+            "x of 'a' has 0; every x must be finite and above",
+        ),
+        (lambda: scatter({"a": ([1], [math.inf])}), "y of 'a' has inf; every y must be finite"),
+        (lambda: scatter({"a": ([1], [1])}, values=[1, 2]), "2 values for 1 series of 1 points"),
+        (lambda: scatter({"a": ([1], [1]), "b": ([1], [1])}, values=[1]), "1 values for 2 series"),
+        (lambda: scatter({"a": ([1], [1])}, colours="red"), "colours is 'red'"),
+        (lambda: scatter({"a": ([1], [1])}, yscale="sqrt"), "yscale is 'sqrt'"),
+        (lambda: scatter({"a": ([1], [1])}, box=(1, 0, 0, 1)), "box"),
+        (lambda: image(torch.zeros(4, 5), marks=[(2, 0, 3, 1)]), "inside 4×5"),
+        (lambda: image(torch.zeros(4, 5), marks=[(0, 0, 3)]), r"mark \(0, 0, 3\) must be \(row"),
+        (lambda: heatmap(torch.zeros(4, 5), marks=[(0, 0, 1, 1, 7)]), "a colour, 1 to 6"),
         (lambda: histogram([1.0], bins=0), "bins is 0"),
         (lambda: histogram([1.0], range=(2, 1)), r"range is \(2, 1\); low must be below high"),
         (lambda: histogram([1.0], series=7), "series is 7"),

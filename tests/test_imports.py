@@ -84,7 +84,10 @@ def test_every_room_has_its_layer():
 
 @pytest.mark.parametrize(
     ("room", "line"),
-    [("data/images", "from course_lib import training"), ("models/mlp", "from course_lib.training import fit")],
+    [
+        ("data/images", "from course_lib import training"),
+        ("models/mlp", "from course_lib.training import fit"),
+    ],
 )
 def test_dependency_the_other_way_is_found(tmp_path: Path, room: str, line: str):
     shutil.copytree(ROOT / "course_lib", tmp_path / "course_lib")

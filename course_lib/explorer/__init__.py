@@ -21,12 +21,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from course_lib.explorer.controls import Control, named_controls
-from course_lib.explorer.figure import Figure, bars, heatmap, histogram, image, landscape, lines
+from course_lib.explorer.figure import Figure
+from course_lib.explorer.panels import bars, heatmap, histogram, image, landscape, lines, scatter
 
 if TYPE_CHECKING:
     from course_lib.explorer.widget import Explorer
 
-__all__ = ["Control", "Figure", "bars", "explore", "heatmap", "histogram", "image", "landscape", "lines"]
+__all__ = [
+    "Control",
+    "Figure",
+    "bars",
+    "explore",
+    "heatmap",
+    "histogram",
+    "image",
+    "landscape",
+    "lines",
+    "scatter",
+]
 
 
 def explore(

@@ -151,7 +151,7 @@ function nothing(drawing, box) {
   drawing.texts.push([(box.left + box.right) / 2, (box.top + box.bottom) / 2, "middle", "ce-none", "no finite values"]);
 }
 
-// ---- the six kinds of panel ----
+// ---- the seven kinds of panel ----
 
 function histogram(p, width) {
   const height = clamp(Math.round(width * 0.72), 112, 200);
@@ -295,17 +295,66 @@ function bars(p, width) {
   });
 }
 
+function scatter(p, width, spec) {
+  const height = clamp(Math.round(width * 0.7), 220, 380);
+  const drawing = empty(width, height);
+  const box = { left: 48, right: width - 12, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
+  const [xlow, xhigh] = p.xlim || extent(p.x.flat(), p.xlog), [ylow, yhigh] = p.ylim || extent(p.y.flat(), p.ylog);
+  const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
+  const tx = ticks(xlow, xhigh, Math.max(2, Math.floor((box.right - box.left) / 64)), p.xlog);
+  const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 36)), p.ylog);
+  axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
+  if (p.box) {
+    const [left, right, low, high] = p.box, x = at(clamp(sx(left), box.left, box.right)), y = at(clamp(sy(high), box.top, box.bottom));
+    drawing.paths.push(["ce-box", `M${x} ${y}H${at(clamp(sx(right), box.left, box.right))}V${at(clamp(sy(low), box.top, box.bottom))}H${x}z`]);
+  }
+  const points = [], stops = spec.maps[p.colours], [low, high] = p.limits || [0, 1];
+  const layers = stops.map(() => "");
+  let lost = "";
+  p.x.forEach((xs, s) => {
+    let dots = "";
+    xs.forEach((v, i) => {
+      if (v < xlow || v > xhigh || p.y[s][i] < ylow || p.y[s][i] > yhigh) return;
+      const x = at(sx(v)), y = at(sy(p.y[s][i])), z = p.values ? p.values[i] : undefined;
+      // A value is seen twice, as colour and as size, so that it can be read without colour.
+      const share = z === undefined || z === null ? 0.2 : clamp((z - low) / (high - low), 0, 1), r = at(2.4 + 3.6 * share);
+      if (z === undefined) dots += SHAPES[spec.markers[s]](x, y, 3.2);
+      else if (z === null) lost += `M${at(x - 3)} ${at(y - 3)}l6 6m0 -6l-6 6`;
+      else layers[Math.round(share * (stops.length - 1))] += SHAPES.o(x, y, r);
+      const name = p.labels.length > 1 ? p.labels[s] + "\n" : "", value = z === undefined ? "" : `\n${p.zlabel || "value"} ${number(z)}`;
+      points.push({ x, y, text: `${name}${p.xlabel || "x"} ${number(v)}, ${p.ylabel || "y"} ${number(p.y[s][i])}${value}` });
+    });
+    if (!p.values) drawing.paths.push([`ce-dot ce-s${s + 1}`, dots]);
+  });
+  if (p.values) {
+    drawing.paths.push(["ce-lost", lost]);
+    layers.forEach((d, k) => drawing.paths.push(["ce-point", d, "", stops[k]]));
+  }
+  return Object.assign(drawing, {
+    legend: p.labels.length > 1 ? p.labels : null,
+    dots: true,
+    bar: p.values ? { low: `${p.zlabel} ${number(low, 3)}`, high: number(high, 3), stops } : null,
+    points: points.length,
+    find: (x, y) => points.reduce((best, q, k) => (Math.hypot(q.x - x, q.y - y) < Math.hypot(points[best].x - x, points[best].y - y) ? k : best), 0),
+    read: (k) => ({ ...points[k], d: SHAPES.o(points[k].x, points[k].y, 7) }),
+  });
+}
+
 // Pixels of an image or a heat map in a plot box, with the cell under the pointer outlined.
 function cells(drawing, box, p, rgba, text) {
   const w = (box.right - box.left) / p.columns, h = (box.bottom - box.top) / p.rows;
+  const frame = (row, column, high, wide) => `M${at(box.left + column * w)} ${at(box.top + row * h)}h${at(wide * w)}v${at(high * h)}h${at(-wide * w)}z`;
+  for (const [row, column, high, wide, series] of p.marks) {
+    drawing.paths.push(["ce-halo", frame(row, column, high, wide)], [`ce-frame ce-s${series}`, frame(row, column, high, wide)]);
+  }
   return Object.assign(drawing, {
     pixels: { ...box, rows: p.rows, columns: p.columns, rgba },
     points: p.rows * p.columns,
     row: p.columns,
     find: (x, y) => clamp(Math.floor((y - box.top) / h), 0, p.rows - 1) * p.columns + clamp(Math.floor((x - box.left) / w), 0, p.columns - 1),
     read: (k) => {
-      const x = box.left + (k % p.columns) * w, y = box.top + Math.floor(k / p.columns) * h;
-      return { x: x + w / 2, y, d: `M${at(x)} ${at(y)}h${at(w)}v${at(h)}h${at(-w)}z`, text: text(k) };
+      const row = Math.floor(k / p.columns), column = k % p.columns;
+      return { x: box.left + (column + 0.5) * w, y: box.top + row * h, d: frame(row, column, 1, 1), text: text(k) };
     },
   });
 }
@@ -356,7 +405,8 @@ function heatmap(p, width, spec) {
     const whole = !limits, [a, b] = limits || [-0.5, n - 0.5];
     const t = ticks(Math.min(a, b), Math.max(a, b), Math.max(2, Math.floor(Math.abs(to - from) / room)));
     const keep = t.values.map((v, k) => k).filter((k) => !whole || Number.isInteger(Number(t.values[k].toFixed(6))));
-    return [scale(a, b, from, to), { values: keep.map((k) => t.values[k]), labels: keep.map((k) => t.labels[k]), factor: t.factor }];
+    const labels = keep.map((k) => (whole ? String(Math.round(t.values[k])) : t.labels[k]));
+    return [scale(a, b, from, to), { values: keep.map((k) => t.values[k]), labels, factor: whole ? "" : t.factor }];
   };
   const longest = p.columnNames ? Math.max(...p.columnNames.map((text) => wide(text))) + 8 : 52;
   const [sx, tx] = axis(p.columnNames, p.xlim, p.columns, box.left, box.right, longest);
@@ -364,12 +414,30 @@ function heatmap(p, width, spec) {
   if (p.rowNames) ty.labels = ty.labels.map((label) => cut(label, left - 8));
   axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   drawing.paths.shift();
+  if (p.written) write(drawing, box, p, rgba);
   drawing.bar = { low: number(low, 3), high: number(high, 3), stops: spec.maps[p.colours] };
   const place = (names, limits, n, k, word) =>
     names ? names[k] : `${word} ${number(limits ? limits[0] + ((k + 0.5) / n) * (limits[1] - limits[0]) : k, 3)}`;
   return cells(drawing, box, p, rgba, (k) => {
     const i = Math.floor(k / p.columns), j = k % p.columns;
     return `${place(p.rowNames, p.ylim, p.rows, i, p.ylabel || "row")}, ${place(p.columnNames, p.xlim, p.columns, j, p.xlabel || "column")}\n${number(p.values[k])}`;
+  });
+}
+
+// Each cell's number in its middle, dark on light cells and light on dark ones, if all of them have room.
+function write(drawing, box, p, rgba) {
+  const w = (box.right - box.left) / p.columns, h = (box.bottom - box.top) / p.rows;
+  const room = (texts) => Math.max(...texts.map((text) => wide(text))) <= w - 2;
+  // As many decimals everywhere as the largest number needs, as in a printed matrix.
+  const known = p.values.filter((v) => v !== null), top = Math.max(...known.map(Math.abs), 1e-9);
+  const whole = known.every(Number.isInteger), decimals = (digits) => clamp(digits - 1 - Math.floor(Math.log10(top)), 0, 9);
+  const text = (v, digits) => (v === null ? "" : minus(v.toFixed(whole ? 0 : decimals(digits)).replace(/^-(0\.?0*)$/, "$1")));
+  const texts = [3, 2].map((digits) => p.values.map((v) => text(v, digits))).find(room);
+  if (!texts || h < 13) return;
+  texts.forEach((text, k) => {
+    const bright = 0.3 * rgba[4 * k] + 0.59 * rgba[4 * k + 1] + 0.11 * rgba[4 * k + 2] > 140;
+    const x = box.left + ((k % p.columns) + 0.5) * w, y = box.top + (Math.floor(k / p.columns) + 0.5) * h + 4;
+    drawing.texts.push([x, y, "middle", bright ? "ce-on-light" : "ce-on-dark", text]);
   });
 }
 
@@ -441,9 +509,9 @@ function landscape(p, width, spec) {
   });
 }
 
-const DRAW = { histogram, lines, bars, image, heatmap, landscape };
-const LEAST = { histogram: 116, lines: 250, bars: 230, image: 110, heatmap: 220, landscape: 300 };
-const NOUN = { histogram: "Histogram", lines: "Line chart", bars: "Bar chart", image: "Image", heatmap: "Heat map", landscape: "Contour map" };
+const DRAW = { histogram, lines, bars, scatter, image, heatmap, landscape };
+const LEAST = { histogram: 116, lines: 250, bars: 230, scatter: 250, image: 110, heatmap: 220, landscape: 300 };
+const NOUN = { histogram: "Histogram", lines: "Line chart", bars: "Bar chart", scatter: "Scatter plot", image: "Image", heatmap: "Heat map", landscape: "Contour map" };
 
 // ---- the page ----
 
@@ -522,8 +590,9 @@ class Panel {
     put(this.svg, "viewBox", `0 0 ${at(drawing.width)} ${at(drawing.height)}`);
     this.plot.style.aspectRatio = `${at(drawing.width)} / ${at(drawing.height)}`;
     const paths = svgNodes(this.paths, "path", drawing.paths.length);
-    drawing.paths.forEach(([name, d, dash], k) => {
+    drawing.paths.forEach(([name, d, dash, fill], k) => {
       put(paths[k], "class", name);
+      put(paths[k], "fill", fill || "none");
       put(paths[k], "d", d);
       put(paths[k], "stroke-dasharray", dash || "none");
     });
@@ -557,7 +626,7 @@ class Panel {
     });
   }
 
-  drawLegend({ legend, bar }) {
+  drawLegend({ legend, bar, dots }) {
     const key = JSON.stringify(legend || bar || "");
     if (this.legendKey === key) return;
     this.legendKey = key;
@@ -568,7 +637,7 @@ class Panel {
       put(swatch, "viewBox", "0 0 28 12");
       const [line, dot] = svgNodes(swatch, "path", 2);
       put(line, "class", `ce-line ce-s${s + 1}`);
-      put(line, "d", "M0 6H28");
+      put(line, "d", dots ? "" : "M0 6H28");
       put(line, "stroke-dasharray", this.spec.dashes[s].join(" ") || "none");
       put(dot, "class", `ce-dot ce-s${s + 1}`);
       put(dot, "d", SHAPES[this.spec.markers[s]](14, 6, 3));

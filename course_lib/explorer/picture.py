@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from course_lib import palette
@@ -104,23 +105,62 @@ def _bars(ax: Any, panel: dict[str, Any]) -> None:
     ax.set_xlim(panel["xlim"])
 
 
+def _scatter(ax: Any, panel: dict[str, Any]) -> None:
+    if panel["values"] is None:
+        for k, (label, x, y) in enumerate(zip(panel["labels"], panel["x"], panel["y"], strict=True)):
+            ax.plot(x, y, ls="", color=_series(k + 1), marker=palette.MARKERS[k], markersize=3.5, label=label)
+        if len(panel["labels"]) > 1:
+            ax.legend(fontsize=7, frameon=False)
+    else:
+        low, high = panel["limits"]
+        x, y, z = (_numbers(v) for v in (panel["x"][0], panel["y"][0], panel["values"]))
+        share = ((z - low) / (high - low)).clip(0, 1)
+        known = np.isfinite(z)
+        ax.plot(x[~known], y[~known], ls="", marker="x", markersize=4, color=palette.LIGHT["muted"])
+        drawn = ax.scatter(
+            x[known], y[known], c=z[known], s=8 + 40 * share[known], vmin=low, vmax=high,
+            cmap=_colours(panel["colours"]), edgecolors=palette.LIGHT["ink"], linewidths=0.4,
+        )  # fmt: skip
+        ax.figure.colorbar(drawn, ax=ax, fraction=0.05).set_label(panel["zlabel"], fontsize=7)
+    ax.set(xscale="log" if panel["xlog"] else "linear", yscale="log" if panel["ylog"] else "linear")
+    if panel["box"]:
+        left, right, low, high = panel["box"]
+        ax.plot(
+            [left, right, right, left, left], [low, low, high, high, low], "--", color=palette.LIGHT["ink"]
+        )
+    ax.set(xlim=panel["xlim"], ylim=panel["ylim"])
+    ax.set_ylabel(panel["ylabel"], fontsize=7)
+
+
 def _image(ax: Any, panel: dict[str, Any]) -> None:
     pixels = np.frombuffer(base64.b64decode(panel["pixels"]), np.uint8)
     pixels = pixels.reshape(panel["rows"], panel["columns"], panel["channels"])
     ax.imshow(pixels.repeat(3 // panel["channels"], axis=-1), interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+    _frames(ax, panel, -0.5, -0.5, 1, 1)
+
+
+def _frames(ax: Any, panel: dict[str, Any], left: float, top: float, w: float, h: float) -> None:
+    """The marks of an image or heat map whose first cell's corner is at (left, top) and w by h wide."""
+    for row, column, high, wide, series in panel["marks"]:
+        place = (left + column * w, top + row * h), wide * w, high * h
+        ax.add_patch(Rectangle(*place, fill=False, edgecolor=_series(series), linewidth=1.6))
+
+
+def _colours(name: str) -> LinearSegmentedColormap:
+    stops = palette.SEQUENTIAL if name == "sequential" else palette.DIVERGING
+    return LinearSegmentedColormap.from_list("course", stops)
 
 
 def _heatmap(ax: Any, panel: dict[str, Any]) -> None:
-    stops = palette.SEQUENTIAL if panel["colours"] == "sequential" else palette.DIVERGING
     low, high = panel["limits"]
     rows, columns = panel["rows"], panel["columns"]
     left, right = panel["xlim"] or (0, columns)
     top, bottom = panel["ylim"] or (0, rows)
     drawn = ax.imshow(
         _numbers(panel["values"]).reshape(rows, columns), vmin=low, vmax=high,
-        cmap=LinearSegmentedColormap.from_list("course", stops),
+        cmap=_colours(panel["colours"]),
         extent=(left, right, bottom, top), interpolation="nearest", aspect="auto",
     )  # fmt: skip
     ax.set_ylabel(panel["ylabel"], fontsize=7)
@@ -128,6 +168,16 @@ def _heatmap(ax: Any, panel: dict[str, Any]) -> None:
         if names:
             axis.set_ticks([k + 0.5 for k in range(len(names))], names)
     ax.figure.colorbar(drawn, ax=ax, fraction=0.05)
+    w, h = (right - left) / columns, (bottom - top) / rows
+    _frames(ax, panel, left, top, w, h)
+    if panel["written"] and max(rows, columns) <= 12:
+        for k, v in enumerate(panel["values"]):
+            if v is not None:
+                bright = np.dot(drawn.to_rgba(v)[:3], (0.3, 0.59, 0.11)) > 0.55
+                ax.text(
+                    left + (k % columns + 0.5) * w, top + (k // columns + 0.5) * h, f"{v:.2g}", fontsize=6,
+                    ha="center", va="center", color=palette.LIGHT["ink" if bright else "paper"],
+                )  # fmt: skip
 
 
 def _landscape(ax: Any, panel: dict[str, Any]) -> None:
@@ -150,6 +200,7 @@ DRAW = {
     "histogram": _histogram,
     "lines": _lines,
     "bars": _bars,
+    "scatter": _scatter,
     "image": _image,
     "heatmap": _heatmap,
     "landscape": _landscape,

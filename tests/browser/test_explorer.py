@@ -19,6 +19,7 @@ from course_lib.explorer import (
     image,
     landscape,
     lines,
+    scatter,
     static,
 )
 
@@ -190,6 +191,63 @@ def test_paths_over_a_landscape_grow_are_clipped_and_can_be_read(chromium, tmp_p
     first = page.evaluate("document.querySelector('.ce-path.ce-s1').getAttribute('d').match(/M([\\d.]+)/)[1]")
     assert float(first) == pytest.approx(38, abs=0.2)
     assert page.evaluate(segments) == 7
+    page.close()
+    assert complaints == []
+
+
+def points(trials):
+    rates, decays = torch.logspace(-6, -2, 9)[:trials], torch.logspace(-4, -8, 9)[:trials]
+    accuracy = torch.linspace(0.1, 0.9, 9)[:trials].clone()
+    accuracy[1] = math.nan
+    grid = torch.arange(4.0)
+    return Figure(
+        [
+            scatter(
+                {"trials": (rates, decays)}, values=accuracy, limits=(0.1, 0.9), zlabel="accuracy",
+                xscale="log", yscale="log", xlim=(1e-7, 1e-1), ylim=(1e-9, 1e-3),
+                box=(1e-5, 1e-3, 1e-7, 1e-5), title="Trials", xlabel="rate", ylabel="decay",
+            ),
+            scatter({"grid": (grid, grid), "random": (grid, grid.flip(0))}, title="Two kinds"),
+            image(torch.eye(8), marks=[(2, 3, 3, 3, 2)], title="Image"),
+            heatmap([[0.5, -1.25, -0.001], [3.0, math.nan, 0.75]], written=True, title="Kernel"),
+            heatmap(torch.zeros(40, 40), written=True, title="Too many"),
+        ]
+    )  # fmt: skip
+
+
+def test_points_marks_and_written_numbers(chromium, tmp_path):
+    file = tmp_path / "points.html"
+    file.write_text(SHELL.format(explore(points, trials=[3, 9])._html), encoding="utf-8")
+    page = chromium.new_page(viewport={"width": 900, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(file.as_uri())
+    dots = "[...document.querySelectorAll('.ce-point')].map((p) => p.getAttribute('d').split('M').length - 1)"
+    radii = (
+        "[...document.querySelectorAll('.ce-point')].flatMap((p) => [...p.getAttribute('d').matchAll("
+        "/a([\\d.]+) /g)].map((m) => Number(m[1])))"
+    )
+    assert sum(page.evaluate(dots)) == 2
+    page.get_by_role("slider", name="trials").press("ArrowRight")
+    assert sum(page.evaluate(dots)) == 8
+    grown = page.evaluate(radii)[::2]  # a circle is two arcs
+    assert grown == sorted(grown), "the value is the size too, so that it is read without colour"
+    assert grown[0] < grown[-1]
+    assert page.locator(".ce-lost").get_attribute("d").count("M") == 1, "a lost trial is a cross"
+    assert page.locator(".ce-box").get_attribute("d").count("z") == 1
+    panels = page.locator(".ce-panel")
+    panels.first.press("ArrowRight")
+    panels.first.press("End")
+    assert page.locator(".ce-tip").inner_text() == "rate 0.01, decay 10⁻⁸\naccuracy 0.9"
+    assert panels.nth(1).locator(".ce-key").all_inner_texts() == ["grid", "random"]
+    pixels = panels.nth(2).locator("canvas").bounding_box()
+    mark = panels.nth(2).locator(".ce-frame").bounding_box()
+    middle = mark["x"] + mark["width"] / 2 - pixels["x"], mark["y"] + mark["height"] / 2 - pixels["y"]
+    assert middle == pytest.approx((pixels["width"] * 4.5 / 8, pixels["height"] * 3.5 / 8), abs=1)
+    written = panels.nth(3).locator(".ce-on-light, .ce-on-dark").all_text_contents()
+    assert written == ["0.50", "−1.25", "0.00", "3.00", "", "0.75"]
+    assert panels.nth(4).locator(".ce-on-light, .ce-on-dark").count() == 0, "no number where it has no room"
     page.close()
     assert complaints == []
 
