@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "extensions"))
 
 pytest.importorskip("sphinx", reason="Jupyter Book is not installed")
-from course_book import accessible, address, docstrings, numbering, style  # noqa: E402
+from course_book import accessible, address, docstrings, explorers, numbering, style  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,17 @@ def test_readme_names_commands_and_files_that_exist() -> None:
         assert re.search(rf"(?m)^{command}:", makefile), f"make {command}"
     for link in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / link).exists(), link
+
+
+def test_a_page_has_one_copy_of_the_explorers_script() -> None:
+    explorer = (
+        '<figure class="course-explorer"><style>s</style><p>{}</p><script class="course-frames">[{}]</script>'
+        '<script type="module">m</script></figure>'
+    )
+    page = '<script type="module">m</script>' + "text".join(explorer.format(k, k) for k in range(3))
+    kept = explorers.keep_first(page)
+    assert kept.count("<style>s</style>") == 1
+    assert kept.count('<script type="module">m</script>') == 2, "another script of the page is not touched"
+    assert re.findall(r"<p>(\d)</p>", kept) == re.findall(r"\[(\d)\]", kept) == ["0", "1", "2"]
+    other = page.replace(">s<", ">older<", 1)
+    assert explorers.keep_first(other).count("<style>") == 2, "a copy that differs stays"
