@@ -212,6 +212,22 @@ def test_bad_panels_say_what_would_be_right(panel, message):
 # ---- controls ----
 
 
+@pytest.mark.parametrize(
+    ("values", "between"),
+    [([0.1, 1.0], True), ([1, 3, 5], True), ([2, 3, 4], False), (["a", "b"], False), ([False, True], False)],
+)
+def test_a_slider_stops_between_its_values_where_there_is_something_between(values, between):
+    assert Control(values).between is between
+    assert Control(values).to_dict("x")["between"] is between
+    assert Control(values, between=False).between is False
+
+
+def test_a_slider_of_what_was_measured_keeps_to_its_values():
+    explorer = explore(wave, scale=Control([0.1, 1.0, 10.0], between=False), shape=["sin"])
+    explorer.scale = 7.0
+    assert explorer.scale == 10.0
+
+
 def test_fn_receives_pythons_own_types():
     seen = []
 

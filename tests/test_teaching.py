@@ -1,13 +1,15 @@
 import html.parser
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from course_lib import init, optim
-from course_lib.teaching import ClaimFailed, ask, check, claim, setup, show_source
+from course_lib.teaching import ClaimFailed, ask, check, claim, require, setup, show_source
 
 
 def test_claim_prints_one_stable_line(capsys):
@@ -52,6 +54,46 @@ def test_show_source_without_docstrings_is_still_python(capsys):
 def test_show_source_of_something_without_source():
     with pytest.raises(ValueError, match="no Python source"):
         show_source(torch.randn)
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """What pip was asked for: the arguments, and the versions that it was held to."""
+    calls = []
+
+    def run(command, **_):
+        held = Path(command[command.index("--constraint") + 1]).read_text()
+        calls.append((command, held))
+        failed = "no-such-package" in command
+        return subprocess.CompletedProcess(command, int(failed), "", "ERROR: nothing found" if failed else "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_require_installs_nothing_that_is_there(pip):
+    require("torch", "numpy>=1.0")
+    assert pip == []
+
+
+def test_require_asks_pip_for_what_is_missing_and_holds_the_rest(pip):
+    require("torch", "no-such-package-yet>=1")
+    ((command, held),) = pip
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[-1] == "no-such-package-yet>=1"
+    assert "torch" not in command
+    assert f"numpy=={np.__version__}" in held.splitlines()
+
+
+def test_require_says_what_pip_said(pip):
+    with pytest.raises(ImportError, match=r"needs no-such-package, and pip failed:\nERROR: nothing found"):
+        require("no-such-package")
+
+
+def test_require_wants_a_requirement(pip):
+    with pytest.raises(ValueError, match="requirement is 'a package'"):
+        require("a package")
+    assert pip == []
 
 
 def verdict(capsys, *arguments, **options):

@@ -20,6 +20,9 @@ class Control:
     label: what the reader sees; default the control's name with spaces.
     start: where it stands at first; a number is moved to the nearest value. Default the first value.
     unit: written after the value.
+    between: whether a slider with a kernel also stops between the values, where ``fn`` computes anew.
+        Default: yes, but for whole numbers that follow each other. False for a ``fn`` that knows nothing
+        but the values, because it looks up what was measured beforehand.
 
     Raises ValueError for no values, values twice, mixed or unfit types, numbers that are not finite,
     and a start that is not among the values.
@@ -29,6 +32,7 @@ class Control:
     label: str | None = None
     start: Any = None
     unit: str = ""
+    between: bool | None = None
 
     def __post_init__(self) -> None:
         values = _as_list(self.values)
@@ -54,6 +58,9 @@ class Control:
             raise ValueError(f"its value {twice!r} is there twice; give each value once")
         object.__setattr__(self, "values", tuple(values))
         object.__setattr__(self, "start", self._start(numeric))
+        if self.between is None:
+            steps = {b - a for a, b in itertools.pairwise(values)} if numeric else set()
+            object.__setattr__(self, "between", numeric and not (self.integer and steps <= {1}))
 
     def _start(self, numeric: bool) -> Any:
         start = self.values[0] if self.start is None else _plain(self.start)
@@ -102,6 +109,7 @@ class Control:
             "labels": None if self.numeric else labels,
             "start": self.values.index(self.start),
             "integer": self.integer,
+            "between": bool(self.between),
             "log": self.log,
         }
 

@@ -740,7 +740,7 @@ class Controls {
     const output = make("output", "", row);
     output.htmlFor = id;
     const input = make("input", "", node);
-    Object.assign(input, { type: "range", id, min: 0, max: last, step: live ? 1 / FINE : 1, disabled: last === 0 });
+    Object.assign(input, { type: "range", id, min: 0, max: last, step: live && control.between ? 1 / FINE : 1, disabled: last === 0 });
     const ends = make("div", "ce-ends", node);
     ends.setAttribute("aria-hidden", "true");
     for (const v of [control.values[0], control.values[last]]) make("span", "", ends, number(v, 3));

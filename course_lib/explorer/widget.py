@@ -32,6 +32,8 @@ class Number(traitlets.TraitType):
         if isinstance(value, (bool, str)) or not math.isfinite(number):
             self.error(obj, value)
         number = min(max(number, self.control.values[0]), self.control.values[-1])
+        if not self.control.between:
+            return self.control.nearest(number)
         return round(number) if self.control.integer else number
 
 

@@ -2,6 +2,6 @@
 
 from course_lib.teaching.answers import ask, check
 from course_lib.teaching.claims import ClaimFailed, claim
-from course_lib.teaching.notebook import setup, show_source
+from course_lib.teaching.notebook import require, setup, show_source
 
-__all__ = ["ClaimFailed", "ask", "check", "claim", "setup", "show_source"]
+__all__ = ["ClaimFailed", "ask", "check", "claim", "require", "setup", "show_source"]

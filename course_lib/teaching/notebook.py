@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.metadata
 import inspect
+import subprocess
+import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from packaging.requirements import InvalidRequirement, Requirement
 
 from course_lib import device as devices
 from course_lib import plotting
@@ -49,6 +56,40 @@ def setup(seed: int = 0, device: str | torch.device | None = None) -> torch.devi
 
         set_matplotlib_formats("retina")  # twice the pixels, the same size on the page
     return chosen
+
+
+def require(*requirements: str) -> None:
+    """Install what a chapter uses beyond the library's own dependencies, where it is not there already.
+
+    requirements: as pip takes them, ``"optuna>=4.2"``. In a clone made ready by ``make`` everything is
+    there and nothing happens; in Colab pip brings it, held to the versions that are installed: a notebook
+    must not replace the torch or numpy that came with the machine.
+
+    Raises ``ValueError`` for a text that is no requirement, ``ImportError`` with pip's words where it fails.
+    """
+    missing = [text for text in requirements if not _is_installed(text)]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        held = Path(folder, "constraints.txt")
+        installed = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+        held.write_text("".join(f"{name}=={version}\n" for name, version in installed.items() if name))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(held), *missing]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ImportError(f"this chapter needs {', '.join(missing)}, and pip failed:\n{done.stderr.strip()}")
+    importlib.invalidate_caches()
+
+
+def _is_installed(text: str) -> bool:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise ValueError(f"requirement is {text!r}; it must be as pip takes it, 'optuna>=4.2' say") from error
+    try:
+        return requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def show_source(thing: Callable[..., Any] | type | ModuleType, docstring: bool = False) -> None:

@@ -154,11 +154,16 @@ def test_bootstrap_takes_the_wheel_of_the_site(colab, site, tmp_path: Path):
 def test_chapter_runs_and_pip_changed_nothing_else(colab, clone: str, path: Path, tmp_path: Path):
     before = colab.packages()
     notebook = nbformat.read(path, as_version=4)
+    new = {"course-lib": ""}
     try:
         execute(notebook, colab, tmp_path / "content", site="file:///nowhere", repository=clone)
-        assert set(added(colab, before)) == {"course-lib"}
+        new = added(colab, before)
+        # A chapter may require more packages than Colab has; what was there stays as it was all the same.
+        wants_more = any("require(" in cell.source for cell in notebook.cells if cell.cell_type == "code")
+        assert "course-lib" in new
+        assert wants_more or len(new) == 1, new
     finally:
-        colab.pip("uninstall", "--yes", "--quiet", "course-lib")
+        colab.pip("uninstall", "--yes", "--quiet", *new)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     live = [output.data for output in outputs if WIDGET_VIEW in output.get("data", {})]
