@@ -104,6 +104,8 @@ SCHEMES: dict[str, Callable[..., Tensor]] = {
 def initialize(model: nn.Module, scheme: str | float, generator: torch.Generator | None = None) -> nn.Module:
     """Draw the weights of every linear and convolutional layer of ``model`` afresh; biases become 0.
 
+    Such a layer is known by a ``weight`` of two dimensions or more, so that the book's own layers count too.
+
     ``scheme`` is ``"xavier"``, ``"kaiming"`` (or ``"he"``, the same), or a number: the standard
     deviation of every weight. Layers are visited in the order of ``model.modules()``. Returns the
     model. Raises ``ValueError`` for any other scheme.
@@ -122,9 +124,10 @@ def initialize(model: nn.Module, scheme: str | float, generator: torch.Generator
             return normal_(weight, scheme, generator)
 
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            fill(module.weight, generator=generator)
-            if module.bias is not None:
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.dim() > 1:  # BatchNorm's γ has one dimension
+            fill(weight, generator=generator)
+            if getattr(module, "bias", None) is not None:
                 constant_(module.bias, 0.0)
     return model
 
