@@ -68,7 +68,7 @@ class SimpleConvNet(nn.Module):
         init.initialize(self, weight_init, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_size(x, self.in_channels, self.image_size)
+        check_images(x, in_channels=self.in_channels, exactly=self.image_size)
         x = self.pool(self.relu(self.conv(x)))  # (N, 30, 24, 24) → (N, 30, 12, 12)
         x = self.relu(self.hidden(x.flatten(1)))  # (N, 100)
         return self.output(x)  # (N, num_classes)
@@ -134,15 +134,6 @@ class DeepConvNet(nn.Module):
         init.initialize(self, weight_init, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_size(x, self.in_channels, self.image_size)
+        check_images(x, in_channels=self.in_channels, exactly=self.image_size)
         x = self.features(x)  # (N, 64, 4, 4)
         return self.classifier(x.flatten(1))  # (N, num_classes)
-
-
-def _check_size(x: Tensor, in_channels: int, image_size: int) -> None:
-    check_images(x, in_channels=in_channels, smallest=1)
-    if tuple(x.shape[2:]) != (image_size, image_size):
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}, images of {x.shape[2]}×{x.shape[3]}; this network was built for "
-            f"image_size={image_size}, because its hidden layer has weights for each pixel"
-        )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import init
-from course_lib.models.inputs import check_choice, check_count, check_images, smallest_side
-from course_lib.models.mobilenetv2 import STEMS, check_width, make_divisible
+from course_lib.models.inputs import check_choice, check_count, check_images, check_width, smallest_side
+from course_lib.models.mobilenetv2 import STEMS, make_divisible
 
 # Output channels and stride of each depthwise separable convolution: Howard et al., table 1.
 TABLE = (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import init
-from course_lib.models.inputs import check_choice, check_count, check_images, smallest_side
+from course_lib.models.inputs import check_choice, check_count, check_images, check_width, smallest_side
 
 STEMS = ("imagenet", "small")
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu6": nn.ReLU6, "relu": nn.ReLU}
@@ -54,14 +54,6 @@ def scaled_side(multiplier: float, base: int = 224, stride: int = 32) -> int:
     if not multiplier > 0 or not math.isfinite(multiplier):
         raise ValueError(f"multiplier is {multiplier!r}; a resolution multiplier is a number above 0")
     return max(stride, round(multiplier * base / stride) * stride)
-
-
-def check_width(width: float) -> None:
-    """A width multiplier must be above 0. Raises ``ValueError`` otherwise."""
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < math.inf:
-        raise ValueError(
-            f"width is {width!r}; a width multiplier is a number above 0, such as 1.0, 0.75, 0.5 or 0.35"
-        )
 
 
 def conv_norm(
