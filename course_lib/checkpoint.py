@@ -14,6 +14,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+# What a file of before these settings existed was saved with.
+EARLIER = {"l2": 0.0, "patience": None, "restore_best": True}
+
 
 @dataclass
 class Checkpoint:
@@ -32,12 +35,16 @@ class Checkpoint:
         self.device = self.generator.device
         self.settings |= {"device": self.device.type} | _settings(self.optimizer, self.scheduler)
 
-    def save(self, history: dict[str, Any]) -> None:
-        """Write the file whole or not at all: the name changes hands only when all bytes are on the disk."""
+    def save(self, history: dict[str, Any], best: dict[str, Any] | None = None) -> None:
+        """Write the file whole or not at all: the name changes hands only when all bytes are on the disk.
+
+        ``best`` is the model's state after its best epoch, where a run keeps it.
+        """
         state = {
             "settings": self.settings,
             "history": history,
             "model": self.model.state_dict(),
+            "best": best,
             "optimizer": _plain(self.optimizer.state_dict()),
             "scheduler": _plain(self.scheduler.state_dict()) if self.scheduler is not None else None,
             "scaler": self.scaler.state_dict(),
@@ -57,12 +64,15 @@ class Checkpoint:
             part.unlink(missing_ok=True)
             raise
 
-    def load(self, most: int) -> dict[str, Any]:
-        """Take up the run in the file. Everything is compared first, so that an error changes nothing."""
+    def load(self, most: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Take up the run in the file. Everything is compared first, so that an error changes nothing.
+
+        Returns the history and the best state, as they were given to :meth:`save`.
+        """
         with self.path.open("rb") as file:
             try:
                 state = torch.load(file, map_location="cpu", weights_only=True)
-                settings, history, weights = state["settings"], state["history"], state["model"]
+                settings, history, weights = EARLIER | state["settings"], state["history"], state["model"]
                 taken = len(history["loss"])
             except Exception as error:  # torch.load raises half a dozen types for a file that is cut short
                 reason = f"is cut short or not a checkpoint of fit ({_first_line(error)})"
@@ -87,7 +97,7 @@ class Checkpoint:
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        return history
+        return history, state.get("best")
 
     def _compare(self, what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
         differing = [name for name in here | there if here.get(name, "absent") != there.get(name, "absent")]

@@ -15,7 +15,7 @@ from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Group = dict[str, Any]  # a parameter group: "params", and the settings that hold for them
 State = dict[str, Any]  # what is remembered of one parameter
@@ -261,6 +261,32 @@ class AdamW(Adam):
     def update(self, w: Tensor, g: Tensor, state: State, group: Group) -> None:
         w.mul_(1 - group["lr"] * group["weight_decay"])
         super().update(w, g, state, group)
+
+
+def decayed(model: nn.Module) -> list[Tensor]:
+    """The weights that weight decay is for: the trainable parameters of two and more dimensions.
+
+    A bias, and the scale and shift of a normalisation, are vectors. They are few, they do not multiply
+    what another layer has learned, and to pull a scale to 0 is to switch its unit off. (LayerNorm and
+    RMSNorm may have parameters of several dimensions; they are left out as well.)
+    """
+    scales = {
+        id(p) for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.RMSNorm)) for p in m.parameters()
+    }
+    return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad and id(p) not in scales]
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
+    """Parameter groups for an optimizer with ``weight_decay``: what is :func:`decayed`, and the rest with 0.
+
+    ``AdamW(decay_groups(model, 0.1), lr=1e-3)`` decays the weights and leaves the biases alone.
+    """
+    _check("weight_decay", weight_decay)
+    weights = decayed(model)
+    those = {id(p) for p in weights}
+    rest = [p for p in model.parameters() if id(p) not in those]
+    groups = {"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}
+    return [group for group in groups if group["params"]]
 
 
 def _check(name: str, value: Any) -> None:

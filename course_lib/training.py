@@ -7,14 +7,15 @@ weights to the last bit.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from course_lib.checkpoint import Checkpoint
 from course_lib.data import Augment, Images
 from course_lib.device import autocast, memory_format, resolve
+from course_lib.optim import decayed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -69,11 +71,20 @@ class History:
         loss: of the batch of each step, before its update.
         epochs: one record for each epoch; with ``steps``, the last one may be part of an epoch.
         interrupted: the run was stopped by Ctrl-C; the epoch that it was in has no record.
+        stopped_early: the validation loss had no new best for ``patience`` epochs, and steps were left.
     """
 
     loss: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
+    stopped_early: bool = False
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The index in ``epochs`` of the lowest validation loss, the first if several; None without any."""
+        losses = [epoch.validation_loss for epoch in self.epochs]
+        finite = [k for k, value in enumerate(losses) if value is not None and math.isfinite(value)]
+        return min(finite, key=losses.__getitem__, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers, for JSON or a checkpoint."""
@@ -83,7 +94,7 @@ class History:
     def from_dict(cls, values: Mapping[str, Any]) -> History:
         """The history that :meth:`to_dict` was called on."""
         epochs = [Epoch(**epoch) for epoch in values["epochs"]]
-        return cls(list(values["loss"]), epochs, values["interrupted"])
+        return cls(list(values["loss"]), epochs, values["interrupted"], values.get("stopped_early", False))
 
 
 class NonFiniteLoss(RuntimeError):
@@ -115,6 +126,9 @@ def fit(
     batch_size: int = 128,
     validation: Images | None = None,
     loss: Loss = F.cross_entropy,
+    l2: float = 0.0,
+    patience: int | None = None,
+    restore_best: bool = True,
     scheduler: Any = None,
     scheduler_every: str = "epoch",
     device: str | torch.device | None = None,
@@ -136,8 +150,15 @@ def fit(
         optimizer: built from the model's parameters.
         epochs: how long to train, in passes over ``train``; or give ``steps``, in batches.
         batch_size: images per step; the last batch of an epoch may be smaller.
-        validation: measured after each epoch; it never changes the result of the training.
+        validation: measured after each epoch; it changes nothing about the steps that are taken, but with
+            ``patience`` how many.
         loss: ``loss(model(x), y)``, a scalar, the mean over the batch.
+        l2: λ of :func:`l2_penalty`, which is added to the loss; what is recorded is the loss without it.
+            For decay that does not pass through the optimizer, leave it 0 and take ``optim.AdamW``.
+        patience: stop when that many epochs have gone by since the lowest validation loss; None: never.
+        restore_best: with ``patience``, leave the model as it was after the epoch with the lowest
+            validation loss, whether the run stopped early, was interrupted, or came to its end. False:
+            as it was last.
         scheduler: its ``step()`` is called after every ``scheduler_every``, ``"epoch"`` or ``"step"``.
             ``ReduceLROnPlateau`` gets the epoch's validation loss, or training loss without validation.
         device: None: where the model is. A device given is only checked: moving the model here would
@@ -165,6 +186,8 @@ def fit(
     _check_length(epochs, steps)
     _check_positive(batch_size=batch_size, checkpoint_every=checkpoint_every)
     _check_optimizer(optimizer, model)
+    penalised = _penalised(model, l2)
+    _check_patience(patience, validation)
     if scheduler_every not in ("epoch", "step"):
         raise ValueError(f"scheduler_every={scheduler_every!r} must be 'epoch' or 'step'")
     cast = autocast(at, precision)
@@ -175,15 +198,17 @@ def fit(
     validation = None if validation is None else validation.to(at, layout)
     _try(model, train, loss, cast)
 
-    history = History()
+    history, best = History(), None
     generator = torch.Generator(at).manual_seed(seed)
     scaler = torch.amp.GradScaler(at.type, enabled=precision == "fp16")  # not enabled, it does nothing
     saved = None
     if checkpoint is not None:
         settings = {"images": len(train), "batch_size": batch_size, "seed": seed, "precision": precision}
+        settings |= {"l2": l2, "patience": patience, "restore_best": restore_best}
         saved = Checkpoint(Path(checkpoint), settings, model, optimizer, scheduler, scaler, generator)
         if resume and saved.path.exists():
-            history = History.from_dict(saved.load(total))
+            values, best = saved.load(total)
+            history = History.from_dict(values)
 
     if layout is torch.channels_last:
         model.to(memory_format=layout)
@@ -192,13 +217,15 @@ def fit(
     bar = _bar(progress, total, losses.steps)
     try:
         with _mode(model, training=True), bar:
-            while losses.steps < total:
+            while losses.steps < total and not _out_of_patience(history, patience):
                 began, first = time.perf_counter(), losses.steps
                 for x, y in train.batches(batch_size, generator=generator, augment=augment):
                     with cast:
                         value = loss(network(x), y)
                     rate = optimizer.param_groups[0]["lr"]
                     losses.add(value.detach(), rate)
+                    if l2:
+                        value = value + l2 * l2_penalty(penalised)
                     optimizer.zero_grad()
                     scaler.scale(value).backward()
                     scaler.step(optimizer)
@@ -221,15 +248,29 @@ def fit(
                         scheduler.step(train_loss if validation is None else result.loss)
                     else:
                         scheduler.step()
-                # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
                 done = len(history.epochs)
+                if patience is not None and restore_best and history.best_epoch == done - 1:
+                    best = copy.deepcopy(model.state_dict())
+                # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
                 full = losses.steps == done * steps_per_epoch
-                if saved and full and (done % checkpoint_every == 0 or losses.steps == total):
-                    saved.save(history.to_dict())
+                last = losses.steps == total or _out_of_patience(history, patience)
+                if saved and full and (last or done % checkpoint_every == 0):
+                    saved.save(history.to_dict(), best)
+            history.stopped_early = losses.steps < total
     except KeyboardInterrupt:
         losses.look()
         history.interrupted = True
+    if best is not None:
+        model.load_state_dict(best)
     return history
+
+
+def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
+    """½‖W‖², summed over ``weights``, a scalar: times λ its gradient is λW.
+
+    :func:`fit` adds it to the loss, of the parameters that ``optim.decayed`` names.
+    """
+    return 0.5 * sum(w.square().sum() for w in weights)
 
 
 def evaluate(
@@ -372,6 +413,37 @@ def _check_positive(**values: int) -> None:
     for name, value in values.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a positive integer")
+
+
+def _penalised(model: nn.Module, l2: float) -> list[Tensor]:
+    """What the penalty is the sum of."""
+    if not isinstance(l2, Real) or isinstance(l2, bool) or not 0 <= l2 < math.inf:
+        raise ValueError(f"l2={l2!r} must be a finite number, 0 or more (0.01, say)")
+    weights = decayed(model)
+    if l2 and not weights:
+        raise ValueError(
+            f"l2={l2!r}, but the model has no weights to decay, only biases, scales or frozen parameters"
+        )
+    return weights
+
+
+def _check_patience(patience: int | None, validation: Images | None) -> None:
+    if patience is None:
+        return
+    _check_positive(patience=patience)
+    if validation is None:
+        raise ValueError(
+            f"patience={patience} waits for the validation loss, but there is no validation set: "
+            "give validation=, part of the training set (train.split(0.8)), never the test set"
+        )
+
+
+def _out_of_patience(history: History, patience: int | None) -> bool:
+    """Whether ``patience`` epochs have gone by since the best; a NaN is never the best."""
+    if patience is None:
+        return False
+    best = -1 if history.best_epoch is None else history.best_epoch
+    return len(history.epochs) - 1 - best >= patience
 
 
 def _check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:

@@ -269,3 +269,30 @@ def test_the_state_of_another_optimizer_is_refused(kind, other):
     train(model, optimizer, x, y, 1)
     with pytest.raises(ValueError, match=f"it is not from {kind.__name__}"):
         kind(model.parameters(), lr=0.1).load_state_dict(optimizer.state_dict())
+
+
+def test_decay_groups_hold_every_parameter_once_and_decay_the_weights_only():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm((2, 6, 6)), nn.Flatten(), nn.Linear(72, 3)
+    )
+    weights, rest = optim.decay_groups(model, 0.1)
+    assert [p.ndim for p in weights["params"]] == [4, 2]
+    assert (weights["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
+    assert {id(p) for p in weights["params"] + rest["params"]} == {id(p) for p in model.parameters()}
+    assert len(weights["params"] + rest["params"]) == len(list(model.parameters()))
+
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = optim.AdamW([weights, rest], lr=0.5)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for p, old in zip(model.parameters(), before, strict=True):
+        decays = any(p is w for w in weights["params"])
+        torch.testing.assert_close(p.detach(), 0.95 * old if decays else old)
+
+
+def test_decay_groups_leave_empty_groups_out_and_refuse_a_negative_decay():
+    assert len(optim.decay_groups(nn.BatchNorm1d(3), 0.1)) == 1
+    assert len(optim.decay_groups(nn.Linear(3, 2, bias=False), 0.1)) == 1
+    with pytest.raises(ValueError, match=r"weight_decay is -0\.1; it must be a finite number, 0 or more"):
+        optim.decay_groups(nn.Linear(3, 2), -0.1)

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 
 from course_lib import checkpoint as checkpoints
 from course_lib import device as devices
-from course_lib import training
+from course_lib import optim, training
 from course_lib.data import Images
 from course_lib.training import History, NonFiniteLoss, evaluate, fit
 
@@ -459,6 +459,11 @@ WRONG = {
     "no batch": ({"batch_size": 0}, "batch_size=0 must be a positive integer"),
     "a batch larger than the set": ({"batch_size": 41}, "batch_size=41 is more than .*: at most 40"),
     "checkpoints never": ({"checkpoint_every": 0}, "checkpoint_every=0 must be a positive integer"),
+    "a negative l2": ({"l2": -0.1}, "l2=-0.1 must be a finite number, 0 or more"),
+    "an infinite l2": ({"l2": float("inf")}, "l2=inf must be a finite number"),
+    "an l2 that is no number": ({"l2": True}, "l2=True must be a finite number"),
+    "no patience": ({"patience": 0, "validation": stripes()}, "patience=0 must be a positive integer"),
+    "patience without validation": ({"patience": 3}, "patience=3 waits for the validation loss, but"),
     "a scheduler of another rhythm": ({"scheduler_every": "batch"}, "scheduler_every='batch' must be"),
     "an unknown device": ({"device": "gpu"}, "device='gpu' is not a device"),
     "an unknown precision": ({"precision": "fp64"}, "precision='fp64' is unknown"),
@@ -516,6 +521,192 @@ def test_images_that_do_not_fit_the_model_keep_torchs_error_and_get_the_shapes()
     assert model.training
 
 
+# ---- weight decay ----------------------------------------------------------------------------------
+
+
+class AllKinds(nn.Module):
+    """Weights, biases, and scales that are no weights though some are matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2)
+        self.rows, self.root = nn.LayerNorm((8, 8)), nn.RMSNorm((8, 8))
+        self.frozen = nn.Linear(128, 6).requires_grad_(False)
+        self.output = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.output(self.frozen(self.root(self.rows(self.norm(self.conv(x)))).flatten(1)))
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_l2_adds_lambda_w_to_the_gradient_of_the_weights_and_of_nothing_else(name):
+    torch.manual_seed(0)
+    plain = AllKinds().to(name)
+    penalised, l2 = copy.deepcopy(plain), 0.3
+    before = state(plain)
+    for model, strength in ((plain, 0.0), (penalised, l2)):
+        fit(model, stripes(), sgd(model, 0.1), steps=1, batch_size=16, l2=strength)
+    for parameter, weight in before.items():
+        decay = l2 * weight if parameter in ("conv.weight", "output.weight") else torch.zeros(())
+        moved = state(plain)[parameter] - state(penalised)[parameter]
+        torch.testing.assert_close(
+            moved, (0.1 * decay).expand_as(moved).to(moved.dtype), rtol=1e-4, atol=1e-7
+        )
+
+
+def test_the_penaltys_gradient_is_w_by_central_differences():
+    weights = [torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(5, 2, 3, 3).double()]
+    weights[1].requires_grad_()
+    assert torch.autograd.gradcheck(lambda *w: training.l2_penalty(w), weights)
+    training.l2_penalty(weights).backward()
+    for w in weights:
+        assert w.grad.abs().max() > 0
+        torch.testing.assert_close(w.grad, w.detach())
+
+
+def test_l2_is_torchs_weight_decay_in_sgd_and_adam():
+    for kind in (functools.partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam):
+        ours, theirs = mlp(), mlp()
+        groups = optim.decay_groups(theirs, 0.05)
+        fit(ours, stripes(), kind(ours.parameters(), lr=0.01), epochs=4, batch_size=16, l2=0.05)
+        fit(theirs, stripes(), kind(groups, lr=0.01), epochs=4, batch_size=16)
+        torch.testing.assert_close(state(ours), state(theirs), rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_that_is_recorded_is_without_the_penalty():
+    plain, penalised = mlp(), mlp()
+    first = fit(plain, stripes(), sgd(plain), steps=1, batch_size=16).loss
+    assert fit(penalised, stripes(), sgd(penalised), steps=1, batch_size=16, l2=10.0).loss == first
+
+
+def test_l2_without_a_weight_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64))
+    with pytest.raises(ValueError, match=r"l2=0\.1, but the model has no weights to decay"):
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16, l2=0.1)
+    fit(model, stripes(), sgd(model), epochs=1, batch_size=16)
+
+
+# ---- early stopping --------------------------------------------------------------------------------
+
+
+def validation_losses(monkeypatch, values):
+    """Make ``fit`` find these validation losses, whatever the model."""
+    left = iter(values)
+    monkeypatch.setattr(training, "evaluate", lambda *_, **__: training.Evaluation(next(left), 0.5))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "epochs", "best", "stopped"),
+    [
+        ([3, 2, 1, 2, 3, 0], 2, 5, 2, True),
+        ([3, 2, 1, 2, 0, 3], 2, 6, 4, False),  # a second best within its patience
+        ([1, 2, 3, 4, 5, 6], 1, 2, 0, True),
+        ([2, 1, 1, 1, 1, 1], 3, 5, 1, True),  # as good is not better
+        ([6, 5, 4, 3, 2, 1], 1, 6, 5, False),
+        ([6, 5, 4, 1, 2, 2], 2, 6, 3, False),  # out of patience in the last epoch: nothing was left to save
+        ([3, NAN, 2, NAN, NAN, 1], 2, 5, 2, True),  # a NaN is never the best
+        ([NAN] * 6, 2, 2, None, True),
+    ],
+)
+def test_patience_counts_epochs_since_the_best(losses, patience, epochs, best, stopped, monkeypatch):
+    validation_losses(monkeypatch, losses)
+    model = mlp()
+    history = fit(
+        model, stripes(), sgd(model), epochs=6, batch_size=16, validation=stripes(), patience=patience
+    )
+    assert (len(history.epochs), history.best_epoch, history.stopped_early) == (epochs, best, stopped)
+    assert not history.interrupted
+
+
+@pytest.mark.parametrize("name", PRESENT)
+@pytest.mark.parametrize(("restore_best", "epochs"), [(True, 2), (False, 4)])
+def test_the_best_weights_are_put_back_or_the_last_ones_left(name, restore_best, epochs, monkeypatch):
+    validation_losses(monkeypatch, [2.0, 1.0, 3.0, 3.0, 3.0])
+    model, twin = convnet().to(name), convnet().to(name)  # with running statistics, which count as well
+    images = stripes(channels=3)
+    torch.manual_seed(0)
+    fit(
+        model, images, sgd(model), epochs=5, batch_size=16, validation=images, patience=2,
+        restore_best=restore_best,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    fit(twin, images, sgd(twin), epochs=epochs, batch_size=16)
+    assert_same(state(model), state(twin))
+
+
+def test_the_best_weights_are_put_back_at_the_end_of_a_run_and_after_ctrl_c(monkeypatch):
+    for settings in ({"epochs": 3}, {"epochs": 9, "loss": interrupting(11)}):
+        validation_losses(monkeypatch, [2.0, 1.0, 3.0, 3.0])
+        model, twin = mlp(), mlp()
+        history = fit(
+            model, stripes(), sgd(model), batch_size=16, validation=stripes(), patience=8, **settings
+        )
+        fit(twin, stripes(), sgd(twin), epochs=2, batch_size=16)
+        assert not history.stopped_early
+        assert history.interrupted == ("loss" in settings)
+        assert_same(state(model), state(twin))
+
+
+def overfitting(path=None, epochs=40, patience=3, seed=0, **settings):
+    """A network whose validation loss falls and rises again: some of its labels are wrong."""
+    model, validation = mlp(seed=seed, dropout=0.2), stripes(40, seed=1)
+    order = torch.arange(40)
+    order[:12] = order[:12].roll(1)  # the more certain, the dearer are these mistakes
+    shuffled = Images(validation.x, validation.y[order], validation.classes, (0.3,), (0.25,))
+    torch.manual_seed(seed)
+    history = fit(
+        model, stripes(40), sgd(model, 0.05), epochs=epochs, batch_size=16, validation=shuffled,
+        patience=patience, checkpoint=path, **settings,
+    )  # fmt: skip
+    return history, state(model), evaluate(model, shuffled)
+
+
+def test_a_real_run_stops_and_is_as_good_as_its_best_epoch():
+    history, _, result = overfitting()
+    assert history.stopped_early
+    assert 0 < history.best_epoch == len(history.epochs) - 4
+    assert result.loss == history.epochs[history.best_epoch].validation_loss
+
+
+def test_early_stopping_survives_a_resumed_run_bit_for_bit(tmp_path):
+    whole, weights, _ = overfitting()
+    for already in range(1, len(whole.epochs)):  # before the best epoch, at it, and while waiting
+        path = tmp_path / f"{already}.pt"
+        overfitting(path, epochs=already)
+        for _ in range(2):  # the second finds a run that has stopped, and takes no step
+            history, resumed, _ = overfitting(path, seed=99)
+            assert numbers(history) == numbers(whole)
+            assert (history.stopped_early, history.best_epoch) == (True, whole.best_epoch)
+            assert_same(resumed, weights)
+
+
+def test_a_stop_is_saved_though_it_falls_between_two_checkpoints(tmp_path):
+    path = tmp_path / "run.pt"
+    history, _, _ = overfitting(path, checkpoint_every=100)
+    assert len(torch.load(path, weights_only=True)["history"]["epochs"]) == len(history.epochs) < 40
+
+
+def test_other_regularization_is_another_run(saved):
+    refused(mlp(), saved, "l2: 0.1 here, 0.0 in the file", l2=0.1)
+    refused(mlp(), saved, "patience: 2 here, None in the file", patience=2, validation=stripes())
+
+
+def test_a_checkpoint_of_before_there_was_regularization_is_one_without_it(saved):
+    content = torch.load(saved, weights_only=True)
+    del content["best"], content["history"]["stopped_early"]
+    for name in ("l2", "patience", "restore_best"):
+        del content["settings"][name]
+    torch.save(content, saved)
+    refused(mlp(), saved, "l2: 0.1 here, 0.0 in the file", l2=0.1)
+    model, twin = mlp(seed=1), mlp()
+    history = fit(model, stripes(), sgd(model), epochs=3, batch_size=16, checkpoint=saved)
+    assert numbers(history) == numbers(fit(twin, stripes(), sgd(twin), epochs=3, batch_size=16))
+    assert_same(state(model), state(twin))
+
+
 # ---- history ---------------------------------------------------------------------------------------
 
 
@@ -523,6 +714,16 @@ def test_a_history_survives_json():
     model = mlp()
     history = fit(model, stripes(), sgd(model), epochs=2, batch_size=16, validation=stripes())
     assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
+
+
+def test_a_history_knows_its_best_epoch_and_reads_dicts_of_before():
+    model = mlp()
+    history = fit(model, stripes(), sgd(model), epochs=2, batch_size=16)
+    assert history.best_epoch is None
+    assert History().best_epoch is None
+    values = history.to_dict()
+    del values["stopped_early"]
+    assert History.from_dict(values) == history
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------
@@ -613,7 +814,7 @@ def test_resume_false_starts_over(tmp_path):
 def test_checkpoints_come_every_so_often_and_at_the_end(every, length, saves, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        checkpoints.Checkpoint, "save", lambda self, history: seen.append(len(history["epochs"]))
+        checkpoints.Checkpoint, "save", lambda self, history, best: seen.append(len(history["epochs"]))
     )
     model = mlp()
     fit(
@@ -795,7 +996,7 @@ RUNS = """
 import io, json, os, signal, sys
 import torch
 from torch import nn
-from course_lib import training
+from course_lib import optim, training
 from course_lib.data import Images
 
 save, replace = torch.save, os.replace
