@@ -1,7 +1,9 @@
 """What goes on inside a network, and what it costs: read through hooks, which change nothing."""
 
 from course_lib.measure.cost import Cost, Summary, saved_for_backward, short, summary
+from course_lib.measure.latency import Latency, latency
 from course_lib.measure.receptive_field import Field, influence, receptive_field
+from course_lib.measure.residual import Block, gradient_norms, residual_blocks, residual_ratios, without
 from course_lib.measure.signals import (
     Recording,
     Statistics,
@@ -12,18 +14,25 @@ from course_lib.measure.signals import (
 )
 
 __all__ = [
+    "Block",
     "Cost",
     "Field",
+    "Latency",
     "Recording",
     "Statistics",
     "Summary",
+    "gradient_norms",
     "influence",
     "input_spread",
+    "latency",
     "propagate",
     "receptive_field",
     "record",
+    "residual_blocks",
+    "residual_ratios",
     "saved_for_backward",
     "short",
     "statistics",
     "summary",
+    "without",
 ]
