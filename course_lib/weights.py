@@ -1,0 +1,124 @@
+"""Weights in files: safetensors, or torch's own format read with ``weights_only``. Never pickle.
+
+A pickle is a program: reading one runs it, whoever wrote it. A safetensors file holds names, shapes and
+numbers, and a file that has been cut or changed does not load.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+from torch import Tensor, nn
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> Path:
+    """Write the weights of a model, or a state dict, to ``path``, and return the path.
+
+    ``.safetensors`` or torch's ``.pth`` and ``.pt``. The file is there whole or not at all: it is written
+    under another name, which changes hands when all bytes are on the disk.
+
+    Raises:
+        ValueError: another ending, or a state with something in it that is no tensor.
+    """
+    path = _checked(path)
+    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else dict(model_or_state)
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name!r} is a {type(value).__name__}; a file of weights holds tensors only")
+    # A copy of each in its plain layout: two names for one tensor, or a view into a larger one, cost nothing
+    # in memory but cannot be written as they are.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        if path.suffix == ".safetensors":
+            safetensors.save_file(state, part)
+        else:
+            torch.save(state, part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: another ending, or a file that is cut short or is not what its ending says.
+    """
+    path = _checked(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols: they are refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is cut short or is not a safetensors file ({error})") from error
+    except Exception as error:  # torch.load raises half a dozen types for a file that it cannot read
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is cut short, or is not a file of weights alone; what else is in it is not run ({reason})"
+        ) from error
+    odd = (
+        [name for name, value in state.items() if not isinstance(value, Tensor)] if _is_state(state) else [""]
+    )
+    if odd:
+        raise ValueError(
+            f"{path} holds {f'{odd[0]!r}, which is no tensor' if odd[0] else f'a {type(state).__name__}'}; "
+            "it must hold a state dict, names and their tensors"
+        )
+    return dict(state)
+
+
+def load(model: nn.Module, path_or_state: str | Path | Mapping[str, Tensor]) -> nn.Module:
+    """Fill ``model`` with weights from a file or a state dict, and return it.
+
+    Names and shapes are all compared first, so that an error changes nothing. Numbers go to the model's own
+    device and type.
+
+    Raises:
+        ValueError: weights of another network, with the first names and shapes that differ; and as
+            :func:`read`.
+    """
+    from_file = not isinstance(path_or_state, Mapping)
+    state = read(path_or_state) if from_file else path_or_state
+    here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in state.items()}
+    differing = [name for name in here | there if here.get(name) != there.get(name)]
+    if differing:
+        listed = "; ".join(
+            f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} there"
+            for name in differing[:3]
+        )
+        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        where = f"the weights in {path_or_state}" if from_file else "the weights"
+        raise ValueError(f"{where} are of another network than this {type(model).__name__}: {listed}{more}")
+    model.load_state_dict(state)
+    return model
+
+
+def _checked(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"path is {str(path)!r}; its ending must be one of {', '.join(SUFFIXES)}")
+    return path
+
+
+def _is_state(state: object) -> bool:
+    return isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
