@@ -73,7 +73,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # torch.load raises half a dozen types for a file that it cannot read
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} is cut short, or is not a file of weights alone; what else is in it is not run ({reason})"
+            f"{path} is cut short, or is not a file of weights alone; nothing else in it is run ({reason})"
         ) from error
     odd = (
         [name for name, value in state.items() if not isinstance(value, Tensor)] if _is_state(state) else [""]

@@ -6,6 +6,16 @@ are drawn on white paper; the book's style sheet turns them over for dark pages.
 
 from course_lib.plotting.curves import curves
 from course_lib.plotting.histograms import histograms
+from course_lib.plotting.images import alt_text, feature_maps, filters, misclassified
 from course_lib.plotting.style import WIDTH, use_style
 
-__all__ = ["WIDTH", "curves", "histograms", "use_style"]
+__all__ = [
+    "WIDTH",
+    "alt_text",
+    "curves",
+    "feature_maps",
+    "filters",
+    "histograms",
+    "misclassified",
+    "use_style",
+]
