@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torchvision
@@ -240,3 +242,11 @@ def test_images_too_small_or_of_other_channels_are_refused(model, smallest):
             model(torch.empty(1, 3, smallest, smallest - 1))
         with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
             model(torch.empty(1, 1, 32, 32))
+
+
+@pytest.mark.parametrize("depth", [8, 56])
+def test_the_first_loss_is_ln_of_the_classes_at_any_depth(depth):
+    model = CifarResNet(depth, in_channels=1, widths=(4, 4, 8), generator=seeded())
+    x, y = torch.randn(20, 1, 8, 8, generator=seeded(1)), torch.arange(20) % 10
+    loss = nn.functional.cross_entropy(model(x), y).item()
+    assert loss == pytest.approx(math.log(10), abs=0.15)

@@ -53,8 +53,8 @@ def residual_blocks(model: nn.Module, branches: Mapping[str, str] | None = None)
     blocks = {name: block for name, module in modules.items() if (block := _block(module)) is not None}
     if not blocks:
         raise ValueError(
-            f"model is a {type(model).__name__} without a residual block known here; say with branches= which "
-            "modules are blocks, and which module in each gives F(x)"
+            f"model is a {type(model).__name__} without a residual block known here; say with branches= "
+            "which modules are blocks, and which module in each gives F(x)"
         )
     return blocks
 

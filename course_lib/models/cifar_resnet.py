@@ -39,7 +39,7 @@ class CifarResNet(nn.Module):
         pre_activation: BatchNorm and ReLU before each convolution, and once more after the last block.
         batch_norm: ``False`` leaves BatchNorm out; convolutions then have biases.
         zero_init_residual: start from F(x) = 0 in every block.
-        weight_init: what :func:`course_lib.init.initialize` takes.
+        weight_init: of the convolutions; what :func:`course_lib.init.initialize` takes.
         generator: where the weights are drawn from; ``None`` is torch's global generator.
 
     Shape: (N, in_channels, H, W) → (N, num_classes), for images of any size from 3 pixels.

@@ -311,7 +311,7 @@ class ResNet(nn.Module):
         pre_activation: BatchNorm and ReLU before each convolution, and once more after the last block.
         batch_norm: ``False`` leaves BatchNorm out.
         zero_init_residual: start from F(x) = 0 in every block.
-        weight_init: what :func:`course_lib.init.initialize` takes.
+        weight_init: of the convolutions; what :func:`course_lib.init.initialize` takes.
         generator: where the weights are drawn from; ``None`` is torch's global generator.
 
     Shape: (N, in_channels, H, W) → (N, num_classes), for images of any size from 17 pixels (small stem: 5).
@@ -388,8 +388,14 @@ class ResNet(nn.Module):
 def initialize(
     model: nn.Module, weight_init: str | float, zero_init_residual: bool, generator: torch.Generator | None
 ) -> None:
-    """Draw the weights; with ``zero_init_residual``, every block starts from F(x) = 0."""
+    """Draw the weights; with ``zero_init_residual``, every block starts from F(x) = 0.
+
+    The last layer's standard deviation is always 0.01. The sum x + F₁ + F₂ + … grows with depth, and drawn
+    by the same rule as the rest the logits would grow with it; so the first loss is ln(num_classes) at any
+    depth.
+    """
     init.initialize(model, weight_init, generator)
+    init.normal_(model.fc.weight, 0.01, generator)
     if not zero_init_residual:
         return
     for module in model.modules():
