@@ -13,7 +13,7 @@ Size = int | Sequence[int]
 
 
 def pair(name: str, value: Size, least: int) -> tuple[int, int]:
-    """``value`` as (height, width). Raises ``ValueError`` unless it is one or two whole numbers from ``least``."""
+    """``value`` as (height, width). Raises ``ValueError`` unless it is one or two whole numbers ≥ least."""
     values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(values) != 2 or not all(
         isinstance(v, Integral) and not isinstance(v, bool) and v >= least for v in values

@@ -1,6 +1,7 @@
 """What goes on inside a network, and what it costs: read through hooks, which change nothing."""
 
 from course_lib.measure.cost import Cost, Summary, saved_for_backward, short, summary
+from course_lib.measure.gradient_check import GradientCheck, gradient_check
 from course_lib.measure.invertibility import (
     Embedding,
     OpenUnits,
@@ -19,12 +20,14 @@ __all__ = [
     "Cost",
     "Embedding",
     "Field",
+    "GradientCheck",
     "Latency",
     "OpenUnits",
     "Recording",
     "Statistics",
     "Summary",
     "chance_lost",
+    "gradient_check",
     "gradient_norms",
     "influence",
     "input_spread",
