@@ -157,6 +157,19 @@ def test_autocast_computes_in_sixteen_bits_and_keeps_gradients_of_its_own_type()
     torch.testing.assert_close(mine.weight.grad, theirs.weight.grad, rtol=0.05, atol=0.5)
 
 
+def test_sums_over_many_images_are_not_rounded_to_sixteen_bits():
+    """Images of 64×64 are worked on one or a few at a time, so the weights' gradient has many parts."""
+    layer = Conv2d(16, 2, 3)
+    x = images((40, 16, 64, 64)).abs()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.sum().backward()
+    twin = x.double().requires_grad_(False)
+    weight = layer.weight.detach().double().requires_grad_()
+    F.conv2d(twin, weight).sum().backward()
+    torch.testing.assert_close(layer.weight.grad.double(), weight.grad, rtol=1e-4, atol=0)
+
+
 def test_simple_conv_net_runs_on_it_and_loads_torchs_weights():
     from course_lib.layers import MaxPool2d
 

@@ -90,7 +90,10 @@ class Conv2dFunction(torch.autograd.Function):
 
         The columns are made anew rather than remembered: kh·kw times the input is too much to keep.
         """
-        x, weight = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # autocast gives 16 bits back
+        x, weight = ctx.saved_tensors
+        # Under autocast they differ. The wider one: sums over many images must not be rounded to 16 bits.
+        wide = torch.promote_types(x.dtype, weight.dtype)
+        x, weight, grad = x.to(wide), weight.to(wide), grad.to(wide)
         grad_y = grad.contiguous().flatten(2).unflatten(1, (ctx.groups, -1))  # (N, G, O/G, OH·OW)
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[1]:
@@ -188,11 +191,6 @@ class Conv2d(nn.Module):
             f", {n}={getattr(self, n)}" for n, usual in unusual.items() if getattr(self, n) != usual
         )
         return text + (", bias=False" if self.bias is None else "")
-
-
-def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """(N, G·K, L) → (N, G, K, L)."""
-    return rows.unflatten(1, (groups, rows.shape[1] // groups))
 
 
 def _as_rows(weight: Tensor, groups: int) -> Tensor:
