@@ -81,6 +81,13 @@ def test_nothing_to_learn_and_nothing_to_save(pool):
     assert not pool(2).state_dict()
 
 
+def test_the_border_never_wins_and_always_counts():
+    """Negative numbers all over: a border of zeros would be the largest of every window that touches it."""
+    x = torch.full((1, 1, 3, 3), -5.0)
+    assert (MaxPool2d(3, 1, 1)(x) == -5).all()
+    torch.testing.assert_close(AvgPool2d(3, 1, 1)(x)[0, 0, 0, 0], torch.tensor(-5 * 4 / 9))
+
+
 def test_not_a_number_is_not_hidden():
     x = torch.zeros(1, 1, 2, 2)
     x[0, 0, 1, 0] = float("nan")
