@@ -366,6 +366,24 @@ def test_a_schedule_that_makes_no_sense(arguments: dict, message: str) -> None:
         transfer.FrozenThenAll(torch.optim.SGD(model.parameters(), 0.1), model, **arguments)
 
 
+def test_batch_norms_can_be_kept_for_good() -> None:
+    model, train = small(3), images()
+    names = transfer.batch_norms(model)
+    assert names[:2] == ("bn1", "layer1.0.bn1")
+    assert len(names) == 7
+    before = snapshot(model)
+    transfer.fine_tune(model, train, epochs=3, frozen_epochs=1, keep=names, batch_size=8, progress=False)
+    changed = moved(model, before)
+    assert {"conv1.weight", "layer3.0.conv1.weight", "fc.weight"} <= changed
+    assert not any("bn" in name for name in changed)
+    model, optimizer, scheduler = scheduled(1)
+    transfer.unfreeze(model)
+    again = transfer.FrozenThenAll(optimizer, model, epochs=1, lr=1e-3, keep=names)
+    again.load_state_dict(scheduler.state_dict() | {"last_epoch": 1, "keep": list(names)})
+    assert not model.bn1.weight.requires_grad
+    assert model.conv1.weight.requires_grad
+
+
 def test_an_optimizer_that_lacks_the_frozen_parameters_is_refused() -> None:
     model = small()
     with pytest.raises(ValueError, match=r"optimizer lacks .* conv1.weight for one"):

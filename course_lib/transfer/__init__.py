@@ -8,13 +8,15 @@ from course_lib.transfer.field import Pretrained, field
 from course_lib.transfer.fine_tuning import FrozenThenAll, fine_tune, layerwise_rates
 from course_lib.transfer.freezing import Counts, count, freeze, unfreeze
 from course_lib.transfer.imagenet import download_weights
+from course_lib.transfer.measured import measured
 from course_lib.transfer.probe import check_classes, features, linear_probe, nearest_neighbours, prepare
-from course_lib.transfer.structure import cut_first_layer, head, replace_head, stages
+from course_lib.transfer.structure import batch_norms, cut_first_layer, head, replace_head, stages
 
 __all__ = [
     "Counts",
     "FrozenThenAll",
     "Pretrained",
+    "batch_norms",
     "check_classes",
     "count",
     "cut_first_layer",
@@ -26,6 +28,7 @@ __all__ = [
     "head",
     "layerwise_rates",
     "linear_probe",
+    "measured",
     "nearest_neighbours",
     "prepare",
     "replace_head",

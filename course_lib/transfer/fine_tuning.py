@@ -63,6 +63,7 @@ class FrozenThenAll(ReduceLROnPlateau):
         epochs: how many epochs to stay frozen, 1 or more.
         lr: the rate from then on.
         names: the modules to freeze, as in ``freeze``; none: all but the head.
+        keep: modules that stay frozen for good, such as ``batch_norms(model)``.
         factor: what a rate is multiplied by when the loss no longer falls.
         patience: after how many epochs without a better loss.
 
@@ -79,6 +80,7 @@ class FrozenThenAll(ReduceLROnPlateau):
         epochs: int,
         lr: float,
         names: tuple[str, ...] = (),
+        keep: tuple[str, ...] = (),
         factor: float = 0.1,
         patience: int = 10,
     ) -> None:
@@ -93,10 +95,13 @@ class FrozenThenAll(ReduceLROnPlateau):
                 f"optimizer lacks {len(lacking)} parameters of the model, {lacking[0]} for one: build it "
                 "from all of model.parameters(); those that are frozen take no step"
             )
+        if keep:
+            freeze(model, *keep)
         freeze(model, *names)
         super().__init__(optimizer, factor=factor, patience=patience)
         self.model = model
-        self.frozen_epochs, self.lower_lr, self.names = epochs, lr, list(names)
+        self.frozen_epochs, self.lower_lr = epochs, lr
+        self.names, self.keep = list(names), list(keep)
 
     def step(self, metrics: float, epoch: int | None = None) -> None:
         """Called by ``fit`` after each epoch, with the validation loss (training loss without validation)."""
@@ -105,7 +110,7 @@ class FrozenThenAll(ReduceLROnPlateau):
             return
         self.last_epoch += 1
         if self.last_epoch == self.frozen_epochs:
-            unfreeze(self.model, *self.names)
+            self._unfreeze()
             highest = max(group["lr"] for group in self.optimizer.param_groups)
             for group in self.optimizer.param_groups:
                 group["lr"] *= self.lower_lr / highest
@@ -119,9 +124,14 @@ class FrozenThenAll(ReduceLROnPlateau):
         """Take up the state, and freeze or unfreeze the model as it was then."""
         self.__dict__.update(state_dict)
         if self.last_epoch >= self.frozen_epochs:
-            unfreeze(self.model, *self.names)
+            self._unfreeze()
         else:
             freeze(self.model, *self.names)
+
+    def _unfreeze(self) -> None:
+        unfreeze(self.model, *self.names)
+        if self.keep:
+            freeze(self.model, *self.keep)
 
 
 def fine_tune(
@@ -133,6 +143,7 @@ def fine_tune(
     lr: float = 1e-3,
     lower_lr: float = 1e-4,
     names: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
     optimizer: type[Optimizer] = torch.optim.Adam,
     patience: int = 10,
     batch_size: int = 128,
@@ -151,6 +162,8 @@ def fine_tune(
         epochs: in all, the ``frozen_epochs`` included.
         frozen_epochs: 0 trains everything from the start, at ``lower_lr``.
         names: what is frozen first; none: all but the head.
+        keep: what stays frozen for good. With few images or small batches, ``batch_norms(model)``: their
+            statistics over millions of images are better than those of a batch of 16.
         optimizer: a class; it is made with all parameters and a rate.
         others: as in :func:`course_lib.training.fit`.
 
@@ -172,9 +185,11 @@ def fine_tune(
     optimiser = optimizer(model.parameters(), lr=lr if frozen_epochs else lower_lr)
     if frozen_epochs:
         scheduler = FrozenThenAll(
-            optimiser, model, epochs=frozen_epochs, lr=lower_lr, names=names, patience=patience
+            optimiser, model, epochs=frozen_epochs, lr=lower_lr, names=names, keep=keep, patience=patience
         )
     else:
+        if keep:
+            freeze(model, *keep)
         scheduler = ReduceLROnPlateau(optimiser, patience=patience)
     return fit(
         model, train, optimiser, epochs=epochs, batch_size=batch_size, validation=validation,
