@@ -584,6 +584,9 @@ def test_l2_without_a_weight_is_refused():
     with pytest.raises(ValueError, match=r"l2=0\.1, but the model has no weights to decay"):
         fit(model, stripes(), sgd(model), epochs=1, batch_size=16, l2=0.1)
     fit(model, stripes(), sgd(model), epochs=1, batch_size=16)
+    frozen = nn.Sequential(nn.Flatten(), nn.Linear(64, 4).requires_grad_(False), nn.BatchNorm1d(4))
+    with pytest.raises(ValueError, match="only biases, scales or frozen parameters"):
+        fit(frozen, stripes(), sgd(frozen), epochs=1, batch_size=16, l2=0.1)
 
 
 # ---- early stopping --------------------------------------------------------------------------------
