@@ -52,9 +52,9 @@ def run() -> str:
     ]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     protocol = (
-        f"{EPOCHS} epochs of Adam, batches of {BATCH}, learning rate on one cycle up to {PEAK}; no choice was "
-        f"made on the test digits. Mean ± standard deviation of {len(SEEDS)} seeds; {device.describe(at)}, "
-        f"{versions}."
+        f"{EPOCHS} epochs of Adam, batches of {BATCH}, learning rate on one cycle up to {PEAK}; no choice "
+        f"was made on the test digits. Mean ± standard deviation of {len(SEEDS)} seeds; "
+        f"{device.describe(at)}, {versions}."
     )
     return "\n".join(lines) + f"\n\n{protocol}\n"
 
