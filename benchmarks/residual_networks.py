@@ -1,10 +1,10 @@
 """Training step, inference and peak memory of ResNet-18, ResNet-50 and MobileNetV2 beside torchvision's.
 
 ``as called`` compares what a reader would write: torchvision's network in the default layout and precision,
-ours as ``training.fit`` lays it out (``channels_last``) in the precision that is fastest for it by measurement:
-bf16 for the ResNets, float32 for MobileNetV2, whose depthwise convolutions gain nothing from it. ``same layout``
-gives both the same layout and precision: the arithmetic is the same to the bit, so the ratio is 1 but for
-noise. Both are timed in turn, in one process. Memory is that of a process of its own.
+ours as ``training.fit`` lays it out (``channels_last``) in the precision that is fastest for it by
+measurement: bf16 for the ResNets, float32 for MobileNetV2, whose depthwise convolutions gain nothing from
+it. ``same layout`` gives both the same layout and precision: the arithmetic is the same to the bit, so the
+ratio is 1 but for noise. Both are timed in turn, in one process. Memory is that of a process of its own.
 """
 
 from __future__ import annotations
