@@ -34,8 +34,8 @@ def run() -> str:
         lines.append(f"| {name} | {spread(loss, 3)} | {spread(accuracy, 2)} % |")
     return "\n".join(lines) + (
         "\n\n60,000 images of 28×28 pixels to train and 10,000 to test, the stem for ImageNet; SGD with "
-        f"learning rate 0.05, batches of 128, {EPOCHS} epochs, bf16; mean ± standard deviation of {len(SEEDS)} "
-        f"seeds; {device.describe()}, torch {torch.__version__}.\n"
+        f"learning rate 0.05, batches of 128, {EPOCHS} epochs, bf16; mean ± standard deviation of "
+        f"{len(SEEDS)} seeds; {device.describe()}, torch {torch.__version__}.\n"
     )
 
 
