@@ -56,6 +56,7 @@ class AvgPool2dFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """∂L/∂y → ∂L/∂x, an equal share of each window's gradient to all its pixels."""
         shape, placed = ctx.shapes
         share = (grad / (placed[2] * placed[3]))[:, :, None, None].expand(placed)
         grad_x = add_windows(share, shape[2:], *ctx.where)

@@ -20,13 +20,13 @@ class GradientCheck:
 
     @property
     def error(self) -> float:
-        """The largest deviation, as a share of the largest gradient: 1e-8 is right, 1e-2 is wrong."""
+        """The largest deviation over the largest gradient. 1e-8 is right, 1e-2 is wrong."""
         size = max(self.backward.abs().max().item(), self.differences.abs().max().item())
         return (self.backward - self.differences).abs().max().item() / size if size else 0.0
 
     @property
     def all_zero(self) -> bool:
-        """Nothing was tested: a gradient of zeros agrees with nearly any code."""
+        """Whether nothing was tested, for a gradient of zeros agrees with nearly any code."""
         return not self.differences.any()
 
     def __str__(self) -> str:
