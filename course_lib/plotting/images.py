@@ -23,9 +23,7 @@ def filters(weight: Tensor, *, columns: int = 10, titles: Sequence[str] = (), ti
     """
     weights = as_array(weight)
     if weights.ndim != 4:
-        raise ValueError(
-            f"weight has shape {weights.shape}; it must be (filters, channels, height, width)"
-        )
+        raise ValueError(f"weight has shape {weights.shape}; it must be (filters, channels, height, width)")
     if weights.shape[1] == 3:
         low = weights.min((1, 2, 3), keepdims=True)
         span = np.maximum(weights.max((1, 2, 3), keepdims=True) - low, 1e-12)
@@ -91,10 +89,13 @@ def misclassified(
 
 
 def alt_text(figure: Figure) -> str:
-    """A figure of pictures in one sentence, made from what it shows: how many, how large, their titles.
+    """A figure in one sentence, made from what it shows.
 
-    Raises ``ValueError`` for a figure without pictures.
+    For pictures: how many, how large, their titles. A diagram and a confusion matrix bring their own words
+    along, as the figure's label. Raises ``ValueError`` for a figure of neither sort.
     """
+    if figure.get_label():
+        return figure.get_label()
     shown = [(ax, ax.images[0].get_array()) for ax in figure.axes if ax.images]
     if not shown:
         raise ValueError(
