@@ -402,6 +402,18 @@ def test_fine_tune_is_head_first_then_all() -> None:
     assert "conv1.weight" in moved(model, before)
 
 
+def test_the_recipe_of_the_chapter_runs_on_torchvisions_networks() -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(weights=None)
+    transfer.replace_head(model, 3)
+    train = transfer.prepare(images(16, side=16), 32, transfer.IMAGENET)
+    history = transfer.fine_tune(
+        model, train, epochs=2, frozen_epochs=1, batch_size=8, validation=train, patience=2, progress=False
+    )
+    assert [e.learning_rate for e in history.epochs] == [1e-3, 1e-4]
+    assert train.mean == transfer.IMAGENET[0]
+
+
 def test_fine_tune_refuses_what_cannot_be_learned() -> None:
     train = images()
     two = Images(train.x, train.y, (*train.classes, "d", "e"), train.mean, train.std)

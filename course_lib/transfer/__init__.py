@@ -9,10 +9,20 @@ from course_lib.transfer.fine_tuning import FrozenThenAll, fine_tune, layerwise_
 from course_lib.transfer.freezing import Counts, count, freeze, unfreeze
 from course_lib.transfer.imagenet import download_weights
 from course_lib.transfer.measured import measured
-from course_lib.transfer.probe import check_classes, features, linear_probe, nearest_neighbours, prepare
+from course_lib.transfer.probe import (
+    CENTRED,
+    IMAGENET,
+    check_classes,
+    features,
+    linear_probe,
+    nearest_neighbours,
+    prepare,
+)
 from course_lib.transfer.structure import batch_norms, cut_first_layer, head, replace_head, stages
 
 __all__ = [
+    "CENTRED",
+    "IMAGENET",
     "Counts",
     "FrozenThenAll",
     "Pretrained",

@@ -162,8 +162,8 @@ def fine_tune(
         epochs: in all, the ``frozen_epochs`` included.
         frozen_epochs: 0 trains everything from the start, at ``lower_lr``.
         names: what is frozen first; none: all but the head.
-        keep: what stays frozen for good. With few images or small batches, ``batch_norms(model)``: their
-            statistics over millions of images are better than those of a batch of 16.
+        keep: what stays frozen for good. With ``batch_norms(model)`` the network that is trained is the one
+            that is tested, also with batches too small for statistics of their own.
         optimizer: a class; it is made with all parameters and a rate.
         others: as in :func:`course_lib.training.fit`.
 
