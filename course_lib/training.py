@@ -448,6 +448,11 @@ def _out_of_patience(history: History, patience: int | None) -> bool:
 
 def _check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "no parameter of the model is trainable: all are frozen (requires_grad=False); "
+            "unfreeze those that are to learn, its last layer's at least"
+        )
     if not any(id(parameter) in held for parameter in model.parameters()):
         raise ValueError(
             "optimizer holds none of the model's parameters: build it from this model's parameters()"

@@ -493,6 +493,12 @@ def test_fit_refuses_an_optimizer_of_another_model():
         fit(mlp(), stripes(), sgd(mlp()), epochs=1, batch_size=16)
 
 
+def test_fit_refuses_a_model_that_is_all_frozen():
+    model = mlp().requires_grad_(False)
+    with pytest.raises(ValueError, match=r"no parameter of the model is trainable: .* unfreeze"):
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16)
+
+
 def test_fit_refuses_a_model_without_parameters():
     with pytest.raises(ValueError, match="model has no parameters"):
         fit(nn.Flatten(), stripes(), sgd(mlp()), epochs=1, batch_size=16)
