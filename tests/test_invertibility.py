@@ -24,6 +24,8 @@ def test_a_spiral_winds_from_the_middle_to_its_radius():
     angles = torch.atan2(points[:, 1], points[:, 0])
     turns = (angles.diff() < -math.pi).sum()  # from +180° to −180°
     assert turns == 2
+    steps = angles.diff().remainder(2 * math.pi)
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps))  # evenly round
     with pytest.raises(ValueError, match="points is 1"):
         spiral(1)
 

@@ -77,6 +77,19 @@ def test_ranges_are_those_of_the_inputs_and_hooks_go():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+def test_a_layer_that_runs_twice_has_the_range_of_both_runs():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1, bias=False)
+            nn.init.constant_(self.layer.weight, -0.5)
+
+        def forward(self, x):
+            return self.layer(self.layer(x))
+
+    assert input_ranges(Twice(), torch.tensor([[2.0], [4.0]]))["layer"] == (-2, 4)
+
+
 def test_a_linear_layer_simulated_is_the_one_computed_in_integers():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(20, 5)), torch.rand(64, 20) * 6
