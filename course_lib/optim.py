@@ -270,10 +270,10 @@ def decayed(model: nn.Module) -> list[Tensor]:
     what another layer has learned, and to pull a scale to 0 is to switch its unit off. (LayerNorm and
     RMSNorm may have parameters of several dimensions; they are left out as well.)
     """
-    scales = {
-        id(p) for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.RMSNorm)) for p in m.parameters()
-    }
-    return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad and id(p) not in scales]
+    norms = [m for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.RMSNorm))]
+    scales = {id(p) for norm in norms for p in norm.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if p.ndim > 1 and id(p) not in scales]
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
