@@ -359,10 +359,10 @@ def by_workers(folder: str, killing: bool) -> None:
     (folder / "found").write_text(json.dumps([[t.number, t.parameters["lr"], t.score] for t in found]))
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "nothing happened for two minutes"
+        assert time.monotonic() < until, "nothing happened for ten minutes"
         time.sleep(0.02)
 
 
