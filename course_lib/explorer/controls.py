@@ -16,7 +16,7 @@ class Control:
     """One control of an explorer.
 
     values: numbers (a slider; in order of size), or strings or booleans (choices). Elements of arrays
-    and tensors become Python's own int, float, bool and str, and ``fn`` receives them so.
+        and tensors become Python's own int, float, bool and str, and ``fn`` receives them so.
     label: what the reader sees; default the control's name with spaces.
     start: where it stands at first; a number is moved to the nearest value. Default the first value.
     unit: written after the value.

@@ -60,7 +60,7 @@ class Embedding:
 
     @property
     def lost(self) -> Tensor:
-        """For which points fewer than d units are open, (N,): infinitely many x have the same output."""
+        """For which points, (N,), fewer than d units are open; infinitely many x have the same output then."""
         return self.open.sum(1) < self.x.shape[1]
 
 
@@ -110,7 +110,9 @@ class OpenUnits:
         name: of the activation, as in ``model.named_modules()``.
         carried: d, how many numbers arrive for each position of the output.
         units: n, how many units there are at each position.
-        mean, least, most: open units at a position.
+        mean: open units at a position, on average.
+        least: the fewest.
+        most: the most.
         invertible: share of the positions at which at least d are open, 0 to 1.
     """
 

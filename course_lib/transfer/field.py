@@ -47,7 +47,7 @@ class Pretrained:
 
     @property
     def year(self) -> float:
-        """The date as a number of years, for a time line: 2015.96 for December 2015."""
+        """The date as a number of years, for a time line; 2015.96 for December 2015."""
         year, month = self.date.split("-")
         return int(year) + (int(month) - 0.5) / 12
 
