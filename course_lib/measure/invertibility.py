@@ -60,7 +60,7 @@ class Embedding:
 
     @property
     def lost(self) -> Tensor:
-        """For which points, (N,), fewer than d units are open; infinitely many x have the same output then."""
+        """For which points, (N,), fewer than d units are open; infinitely many x have their output then."""
         return self.open.sum(1) < self.x.shape[1]
 
 
