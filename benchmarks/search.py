@@ -55,7 +55,7 @@ class Objective:
 
 
 def searched(workers: int, prune: bool) -> tuple[Trials, float]:
-    """The trials, and the seconds from the beginning of the first, all workers there, to the last one's end."""
+    """The trials; seconds from the first one's beginning, all workers there, to the last one's end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = search.optuna_search(
