@@ -8,7 +8,6 @@ from course_lib.transfer.field import Pretrained, field
 from course_lib.transfer.fine_tuning import FrozenThenAll, fine_tune, layerwise_rates
 from course_lib.transfer.freezing import Counts, count, freeze, unfreeze
 from course_lib.transfer.imagenet import download_weights
-from course_lib.transfer.measured import measured
 from course_lib.transfer.probe import (
     CENTRED,
     IMAGENET,
@@ -38,7 +37,6 @@ __all__ = [
     "head",
     "layerwise_rates",
     "linear_probe",
-    "measured",
     "nearest_neighbours",
     "prepare",
     "replace_head",
