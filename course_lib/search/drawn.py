@@ -42,7 +42,8 @@ def random_search(
     """
     check_space(space)
     check_count("trials", trials)
-    return _run(objective, [sample(space, seed, k) for k in range(trials)], storage, progress)
+    points = [sample(space, seed, number) for number in range(trials)]
+    return _run(objective, points, storage, progress)
 
 
 def grid_search(

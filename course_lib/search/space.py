@@ -29,7 +29,8 @@ class LogUniform:
     def draw(self, generator: np.random.Generator) -> float:
         """One value."""
         value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-        return min(max(value, float(self.low)), float(self.high))  # exp(log(1e-2)) is a little above 1e-2
+        # The exponential of log(1e-2) is a little above 1e-2.
+        return min(max(value, float(self.low)), float(self.high))
 
     def around(self, values: Sequence[float]) -> LogUniform:
         """The part of the range that ``values`` span, at least a tenth of it on the logarithmic axis."""
@@ -122,7 +123,10 @@ def narrow(space: Space, trials: Sequence[Trial]) -> dict[str, Range]:
     check_space(space)
     if not trials:
         raise ValueError("trials is empty; there is nothing to narrow the space by")
-    return {name: one.around([trial.parameters[name] for trial in trials]) for name, one in space.items()}
+    narrowed = {}
+    for name, one in space.items():
+        narrowed[name] = one.around([trial.parameters[name] for trial in trials])
+    return narrowed
 
 
 def check_space(space: Space) -> None:
