@@ -12,7 +12,7 @@ import torch
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from benchmarks.fit import ratios, row
+from benchmarks._measuring import ratios, row
 from course_lib.data import Images
 from course_lib.data.augment import Augmentation, Crop, Flip, Jitter, Rotation
 from course_lib.device import resolve

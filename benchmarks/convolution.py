@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.fit import ratios, row
+from benchmarks._measuring import ratios, row
 from course_lib.device import resolve
 from course_lib.layers import Conv2d
 

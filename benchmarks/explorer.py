@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks._measuring import row
 from course_lib.explorer import Figure, explore, histogram
 
 LAYERS, UNITS, INPUTS = 5, 100, 1000
@@ -56,15 +56,15 @@ def signals(weight_scale: float, activation: str) -> Figure:
 
 
 def run() -> list[dict[str, Any]]:
-    """Rows of (name, value, unit, n, median, p95, limit)."""
+    """Rows of the table of benchmarks."""
     explorer = explore(signals, weight_scale=np.geomspace(1e-3, 10, 41), activation=list(ACTIVATIONS))
     payload = len(explorer._html.encode()) / 1000
-    rows = [_row("explorer: payload of 41 × 3 frames of 10 histograms", [payload], "KB", payload, 300)]
+    rows = [row("explorer: payload of 41 × 3 frames of 10 histograms", [payload], "≤ 300", "KB")]
     live = _live(explorer)
-    rows.append(_row("explorer: live frame, 5 × 100 × 1,000", live, "ms", statistics.median(live), 50))
+    rows.append(row("explorer: live frame, 5 × 100 × 1,000", live, "≤ 50", "ms"))
     if CHROMIUM.exists():
         repaint = _repaint(explorer._html)
-        rows.append(_row("explorer: repaint of 10 histograms (p95)", repaint, "ms", _p95(repaint), 16))
+        rows.append(row("explorer: repaint of 10 histograms (p95)", repaint, "≤ 16", "ms", _p95(repaint)))
     return rows
 
 
@@ -98,19 +98,6 @@ def _p95(values: list[float]) -> float:
     return sorted(values)[int(0.95 * (len(values) - 1))]
 
 
-def _row(name: str, values: list[float], unit: str, value: float, limit: float) -> dict[str, Any]:
-    """A row of the table: ``value`` is what the limit holds for, the median or what the name says."""
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else [value] * 3
-    return {
-        "name": name,
-        "median": value,
-        "unit": unit,
-        "n": len(values),
-        "spread": high - low,
-        "limit": f"≤ {limit}",
-    }
-
-
 if __name__ == "__main__":
-    for row in run():
-        print(row)
+    for line in run():
+        print(line)

@@ -13,9 +13,6 @@ threads then wait for each other, and the spread, a few hundredths on a quiet ma
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -24,9 +21,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks._measuring import ratios, row
 from course_lib import data
 from course_lib.data import Images
-from course_lib.device import resolve, synchronize
+from course_lib.device import resolve
 from course_lib.training import fit
 
 BATCH = 128
@@ -86,42 +84,6 @@ def loaded(loader: DataLoader, device: torch.device) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-
-
-def seconds(call: Callable[[], None], device: torch.device) -> float:
-    synchronize(device)
-    began = time.perf_counter()
-    call()
-    synchronize(device)
-    return time.perf_counter() - began
-
-
-def ratios(above: Callable[[], None], below: Callable[[], None], device: torch.device, n: int) -> list[float]:
-    """Time of ``above`` over time of ``below``, n times, in turn and in changing order, after a warm-up."""
-    above(), below()
-    measured = []
-    for k in range(n):
-        if k % 2:
-            first = seconds(above, device)
-            measured.append(first / seconds(below, device))
-        else:
-            first = seconds(below, device)
-            measured.append(seconds(above, device) / first)
-    return measured
-
-
-def row(name: str, values: list[float], limit: str) -> dict:
-    """One line of the table; spread is the distance between the quartiles."""
-    low, median, high = statistics.quantiles(values, n=4)
-    return {
-        "name": name,
-        "value": median,
-        "unit": "×",
-        "n": len(values),
-        "median": median,
-        "spread": high - low,
-        "limit": limit,
-    }
 
 
 def run() -> list[dict]:

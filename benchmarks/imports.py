@@ -10,10 +10,10 @@ Each measurement runs in a process of its own, because an import is paid once in
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 
+from benchmarks._measuring import row
 from course_lib.download import cache_folder
 
 REPETITIONS = 5
@@ -52,28 +52,14 @@ def measured(script: str, n: int) -> list[float]:
     return values[1:]
 
 
-def row(name: str, values: list[float], unit: str, limit: str) -> dict:
-    """One line of the table; spread is the distance between the quartiles."""
-    low, median, high = statistics.quantiles(values, n=4)
-    return {
-        "name": name,
-        "value": median,
-        "unit": unit,
-        "n": len(values),
-        "median": median,
-        "spread": high - low,
-        "limit": limit,
-    }
-
-
 def run() -> list[dict]:
     """Rows of the table of benchmarks; see the top of this file for what each measures."""
     rows = [
         row(
             "import course_lib and all its modules, beyond torch, torchvision, matplotlib",
             measured(IMPORT, REPETITIONS),
-            "s",
             "≤ 0.3",
+            "s",
         )
     ]
     held = (cache_folder() / "MNIST" / "raw" / "train-images-idx3-ubyte.gz").exists()
@@ -82,8 +68,8 @@ def run() -> list[dict]:
             row(
                 "resident memory of data.mnist(full=True)",
                 measured(MEMORY, REPETITIONS),
-                "MB",
                 "≤ 120",
+                "MB",
             )
         )
     return rows

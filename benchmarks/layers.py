@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.fit import ratios, row
+from benchmarks._measuring import ratios, row
 from course_lib.device import resolve
 from course_lib.layers import BatchNorm
 

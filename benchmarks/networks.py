@@ -8,17 +8,13 @@ numbers in memory. A network is one entry in ``NETWORKS``. How it is measured st
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torchvision
 from torch import nn
 
-from benchmarks.fit import row
-from benchmarks.residual_networks import ratios, stepper
+from benchmarks._measuring import STATUS, row
+from benchmarks.residual_networks import measured, memory
 from course_lib.device import resolve
 from course_lib.models.alexnet import AlexNet
 from course_lib.models.googlenet import GoogLeNet
@@ -37,43 +33,19 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], int,
 }
 
 
-def high_water() -> int:
-    """The most memory that this process has held, in KiB (Linux).
-
-    Not ``getrusage``'s ``ru_maxrss``, which a process inherits from the one that started it.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1])
-
-
-def peak_mib(name: str, which: str) -> float:
-    """MiB that two training steps add to the peak of a fresh process."""
-    code = f"""
-from benchmarks.networks import NETWORKS, high_water, stepper
-ours, theirs, side, batch = NETWORKS[{name!r}]
-before = high_water()
-mine = {which == "ours"}
-step = stepper(ours if mine else theirs, side, batch, last=mine, precision="fp32")
-step()
-step()
-print(high_water() - before)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
-
-
 def run() -> list[dict]:
     """Ratios (above 1: ours is faster) for each network, and the memory of both."""
     rows = []
-    for name, (ours, theirs, side, batch) in NETWORKS.items():
+    settings = {"last": True, "precision": "fp32"}
+    for name, (*pair, side, batch) in NETWORKS.items():
         where = f"{name}, {batch} images of {side}×{side}"
-        found = ratios(
-            stepper(theirs, side, batch, last=False, precision="fp32"),
-            stepper(ours, side, batch, last=True, precision="fp32"),
-        )
+        found = measured(pair, settings, (side, batch), train=True)
         rows.append(row(f"{where}: training step, as called", found, "≥ 1"))
-        if resolve().type == "cpu" and Path("/proc/self/status").exists():
-            for which in ("ours", "theirs"):
-                peak = row(f"{where}: peak memory, {which}", [peak_mib(name, which)] * 2, None)
-                rows.append(peak | {"unit": "MiB", "n": 1})
+        if resolve().type == "cpu" and STATUS.exists():
+            rows += memory(where, "networks", name, settings, (side, batch))
     return rows
+
+
+if __name__ == "__main__":
+    for line in run():
+        print(line)

@@ -6,15 +6,14 @@ that are there already. On the CPU both step parameter by parameter, on a GPU bo
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torchvision.models import resnet18
 
+from benchmarks._measuring import ratios, row
 from course_lib import optim
-from course_lib.device import resolve, synchronize
+from course_lib.device import resolve
 
 REPETITIONS = 15
 STEPS = 5
@@ -45,37 +44,19 @@ def stepper(kind: type[torch.optim.Optimizer], settings: dict, device: torch.dev
     return steps
 
 
-def seconds(call: Callable[[], None], device: torch.device) -> float:
-    synchronize(device)
-    began = time.perf_counter()
-    call()
-    synchronize(device)
-    return time.perf_counter() - began
-
-
 def run() -> list[dict]:
-    """A row for each optimizer: our time over torch's; spread is between the quartiles."""
+    """A row for each optimizer: our time over torch's."""
     device = resolve()
     rows = []
     for name, (ours, theirs, settings, more) in PAIRS.items():
         mine = stepper(ours, settings, device)
         twin = stepper(theirs, settings | more, device)
-        mine(), twin()
-        ratios = []
-        for k in range(REPETITIONS):
-            times = {call: seconds(call, device) for call in ((mine, twin) if k % 2 else (twin, mine))}
-            ratios.append(times[mine] / times[twin])
-        low, median, high = statistics.quantiles(ratios, n=4)
         rows.append(
-            {
-                "name": f"step of optim.{name} on ResNet-18 / torch's own",
-                "value": median,
-                "unit": "×",
-                "n": len(ratios),
-                "median": median,
-                "spread": high - low,
-                "limit": LIMIT,
-            }
+            row(
+                f"step of optim.{name} on ResNet-18 / torch's own",
+                ratios(mine, twin, device, REPETITIONS),
+                LIMIT,
+            )
         )
     return rows
 

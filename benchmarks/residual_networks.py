@@ -9,10 +9,6 @@ ratio is 1 but for noise. Both are timed in turn, in one process. Memory is that
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 
 import torch
@@ -20,7 +16,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from course_lib.device import autocast, resolve, synchronize
+from benchmarks._measuring import STATUS, peak_mib, ratios, row
+from course_lib.device import autocast, resolve
 from course_lib.models.mobilenetv2 import MobileNetV2
 from course_lib.models.resnet import ResNet
 
@@ -61,72 +58,48 @@ def stepper(
     return step if train else infer
 
 
-def ratios(theirs: Callable[[], None], ours: Callable[[], None]) -> list[float]:
-    """Their time over ours, run for run, in turn."""
-    at = resolve()
-
-    def seconds(call: Callable[[], None]) -> float:
-        synchronize(at)
-        began = time.perf_counter()
-        call()
-        synchronize(at)
-        return time.perf_counter() - began
-
-    for call in (theirs, ours):
-        call()
-    return [seconds(theirs) / seconds(ours) for _ in range(REPETITIONS)]
+def measured(
+    pair: tuple[Callable, Callable], settings: dict, size: tuple[int, int], train: bool
+) -> list[float]:
+    """Times of theirs over times of ours; ``settings`` are ours, theirs are the default ones."""
+    ours, theirs = pair
+    side, batch = size
+    return ratios(
+        stepper(theirs, side, batch, last=False, precision="fp32", train=train),
+        stepper(ours, side, batch, train=train, **settings),
+        resolve(),
+        REPETITIONS,
+    )
 
 
-def peak_mib(name: str, which: str, side: int, batch: int) -> float:
-    """MiB that two training steps add to the peak of a fresh process."""
-    code = f"""
-import resource
-from benchmarks.residual_networks import NETWORKS, stepper
-ours, theirs, precision, _ = NETWORKS[{name!r}]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-mine = {which == "ours"}
-last, precision = (True, precision) if mine else (False, "fp32")
-step = stepper(ours if mine else theirs, {side}, {batch}, last=last, precision=precision)
-step()
-step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
+def memory(where: str, module: str, name: str, settings: dict, size: tuple[int, int]) -> list[dict]:
+    """Two rows: what two training steps of ours and of theirs add to the peak of a fresh process."""
+    rows = []
+    for which, index, chosen in (("ours", 0, settings), ("theirs", 1, {"last": False, "precision": "fp32"})):
+        peak = peak_mib(
+            f"from benchmarks.{module} import NETWORKS; from benchmarks.residual_networks import stepper\n"
+            f"step = stepper(NETWORKS[{name!r}][{index}], *{size}, **{chosen})"
+        )
+        rows.append(row(f"{where}: peak memory, {which}", [peak], unit="MiB"))
+    return rows
 
 
 def run() -> list[dict]:
     """Ratios (above 1: ours is faster) for each network and size, and the memory of both."""
     rows = []
-
-    def add(name: str, values: list[float], unit: str = "×", limit: str | None = None) -> None:
-        low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else 3 * values
-        rows.append(
-            {
-                "name": name,
-                "median": middle,
-                "unit": unit,
-                "n": len(values),
-                "spread": high - low,
-                "limit": limit,
-            }
-        )
-
-    for name, (ours, theirs, precision, limit) in NETWORKS.items():
-        for side, batch in SIZES:
-            where = f"{name}, {batch} images of {side}×{side}"
-            plain = {"last": False, "precision": "fp32"}
-            fast = {"last": True, "precision": precision}
+    for name, (*pair, precision, limit) in NETWORKS.items():
+        fast, plain = {"last": True, "precision": precision}, {"last": False, "precision": "fp32"}
+        for size in SIZES:
+            where = f"{name}, {size[1]} images of {size[0]}×{size[0]}"
             for what, settings, bound in (("as called", fast, limit), ("same layout", plain, "≥ 0.97")):
-                for train in (True, False):
-                    found = ratios(
-                        stepper(theirs, side, batch, train=train, **plain),
-                        stepper(ours, side, batch, train=train, **settings),
-                    )
-                    does = "training step" if train else "inference"
-                    add(f"{where}: {does}, {what}", found, limit=bound if train else None)
-            if torch.device(resolve()).type == "cpu":
-                for which in ("ours", "theirs"):
-                    peak = peak_mib(name, which, side, batch)
-                    add(f"{where}: peak memory, {which}", [peak], "MiB")
+                for does, train in (("training step", True), ("inference", False)):
+                    found = measured(pair, settings, size, train)
+                    rows.append(row(f"{where}: {does}, {what}", found, bound if train else None))
+            if resolve().type == "cpu" and STATUS.exists():
+                rows += memory(where, "residual_networks", name, fast, size)
     return rows
+
+
+if __name__ == "__main__":
+    for line in run():
+        print(line)

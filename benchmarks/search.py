@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.fit import row
+from benchmarks._measuring import row
 from course_lib import data, optim, search
 from course_lib.models.mlp import MLP
 from course_lib.search import LogUniform, Trials
