@@ -83,7 +83,9 @@ def run(
         resources={"metadata": {"path": str(folder)}},
     )
     with environment():
-        client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; what cells write is an output
+        # A manager that nbclient did not make itself it leaves running; the log is the kernel's own, what
+        # cells write is an output.
+        client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL)
     return [_seconds(cell.metadata.execution) for cell in notebook.cells if "execution" in cell.metadata]
 
 

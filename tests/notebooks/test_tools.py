@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from PIL import Image, PngImagePlugin
 
 from tools import bootstrap, notebooks
@@ -250,3 +254,13 @@ def test_kernels_run_without_bars_on_the_cpu(book: Path, monkeypatch):
     notebooks.run(nb, book)
     assert nb.cells[0].outputs[0].data["text/plain"] == "('0', 'cpu')"
     assert "COURSE_PROGRESS" not in notebooks.os.environ
+
+
+@pytest.mark.parametrize("source", ["1 + 1", "1 / 0"])
+def test_no_kernel_is_left_running(book: Path, source: str):
+    kernel = AsyncKernelManager(
+        kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager()
+    )
+    with contextlib.suppress(CellExecutionError):
+        notebooks.run(new_notebook(cells=[new_code_cell(source)]), book, kernel)
+    assert not kernel.has_kernel
