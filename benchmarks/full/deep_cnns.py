@@ -29,7 +29,7 @@ SEEDS = range(3)
 BATCH = 100
 EPOCHS = 20  # of 4,000 digits
 SHORT = 6  # of the same, for the networks that are compared
-FULL_EPOCHS = 10  # of 60,000
+FULL_EPOCHS = 20  # of 60,000
 
 SMALL = {"in_channels": 1, "num_classes": 10, "stem": "small"}
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

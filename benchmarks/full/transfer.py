@@ -34,8 +34,9 @@ FILE = Path(transfer.__file__).with_name("measured.json")
 SEEDS = range(5)
 LABELS = (2, 5, 20)  # images of each class
 DEPTHS = (18, 14, 8, 0)  # how many of the 18 stages are frozen
-STEPS, BATCH, SIDE = 40, 16, 64
-HEAD_LR, BODY_LR = 1e-3, 3e-4
+STEPS = {2: 40, 5: 80, 20: 160}  # by labels a class: with HEAD_LR, enough to name every training image right
+BATCH, SIDE = 16, 64
+HEAD_LR, BODY_LR = 3e-3, 3e-4
 
 
 class Tail(nn.Module):
@@ -59,19 +60,24 @@ def through(model: nn.Module, x: Tensor, batch: int = 240) -> Tensor:
 
 
 def train_tail(tail: Tail, x: Tensor, y: Tensor, steps: int, lr: float | None, seed: int) -> None:
-    """Adam on the head at HEAD_LR and on the rest at ``lr`` (None: not at all); no BatchNorm changes."""
+    """Adam on the head at HEAD_LR and on the rest at ``lr`` (None: not at all); no BatchNorm changes.
+
+    The rates fall to zero on a line, as those of the network from scratch end near zero too.
+    """
     tail.eval()
     groups = [{"params": tail.head.parameters(), "lr": HEAD_LR}]
     body = [p for p in tail.stages.parameters() if p.requires_grad]
     if lr and body:
         groups.append({"params": body, "lr": lr})
     optimizer, g = torch.optim.Adam(groups), torch.Generator().manual_seed(seed)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, total_iters=steps)
     order = torch.cat([torch.randperm(len(x), generator=g) for _ in range(math.ceil(steps * BATCH / len(x)))])
     for index in order[: steps * BATCH].split(BATCH):
         loss = F.cross_entropy(tail(x[index]), y[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
 
 
 def accuracy(logits: Tensor, y: Tensor) -> float:
@@ -93,6 +99,7 @@ def few_labels(report=print) -> dict:
         deep_test[0] = pixels_test
         for labels in LABELS:
             rows: dict[str, list] = {}
+            steps = STEPS[labels]
             for seed in SEEDS:
                 few, own = ready.take(labels * classes, seed=seed), train.take(labels * classes, seed=seed)
                 x, y = few.tensors()
@@ -113,7 +120,7 @@ def few_labels(report=print) -> dict:
                     tail = fresh_tail(base, depth, classes, seed)
                     began = time.process_time()
                     train_tail(
-                        tail, through(base.features[:depth], x) if depth else x, y, STEPS, BODY_LR, seed
+                        tail, through(base.features[:depth], x) if depth else x, y, steps, BODY_LR, seed
                     )
                     spent = time.process_time() - began
                     found[f"frozen {depth}"] = accuracy(through(tail, deep_test[depth]), test.y), spent
@@ -121,8 +128,8 @@ def few_labels(report=print) -> dict:
                 model = fresh_tail(base, 0, classes, seed)
                 began = time.process_time()
                 top = Tail(model_of(model, base), 18)
-                train_tail(top, through(base.features, x), y, STEPS // 2, None, seed)
-                train_tail(model, x, y, STEPS // 2, BODY_LR, seed + 100)
+                train_tail(top, through(base.features, x), y, steps // 2, None, seed)
+                train_tail(model, x, y, steps // 2, BODY_LR, seed + 100)
                 spent = time.process_time() - began
                 found["frozen, then all"] = accuracy(through(model, pixels_test), test.y), spent
 
@@ -239,14 +246,15 @@ def text(found: dict) -> str:
 
 def protocols() -> dict[str, str]:
     where = f"{device.describe('cpu')}, Python {platform.python_version()}, torch {torch.__version__}"
-    f = FASHION
+    f, steps = FASHION, ", ".join(map(str, STEPS.values()))
     return {
         "protocol": (
             "Test accuracy in per cent, mean ± standard deviation of 5 seeds, which choose the "
             "labelled images and draw the weights; 480 crops and 500 digits to test. "
-            f"EfficientNet-Lite0 sees images of 64×64, not augmented. Stages frozen: {STEPS} steps of "
-            f"Adam, batches of {BATCH}, the head at {HEAD_LR:g}, the stages that are not frozen at "
-            f"{BODY_LR:g}; all BatchNorms keep what they have; what is frozen is computed once. "
+            f"EfficientNet-Lite0 sees images of 64×64, not augmented. Stages frozen: {steps} steps "
+            f"(by labels) of Adam, batches of {BATCH}, the head at {HEAD_LR:g}, the stages that move at "
+            f"{BODY_LR:g}, both rates falling to zero on a line: enough to name every training image "
+            "right; all BatchNorms keep what they have; what is frozen is computed once. "
             "Frozen, then all: half of the steps each. From scratch: Adam with a one-cycle rate and "
             "batches of up to 32; on digits of 28×28 a SimpleConvNet, 300 steps, shifted and turned a "
             "little; on crops a ResNet-8, 120 steps, shifted and flipped; each the best of three "

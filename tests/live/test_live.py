@@ -133,6 +133,7 @@ def run_in_lab(lab, browser: Browser):
 
     yield run
     for page in pages:
+        page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")  # up to 1 GB each
         page.close()
 
 
