@@ -1,7 +1,7 @@
 """MobileNetV2 beside its relatives: what it costs, what it takes, which of its parts it needs (chapter 9).
 
-Writes ``book/results/mobilenetv2.md``, a table between each pair of marks, and ``mobilenetv2.json``:
-latency by width and resolution, which the chapter's first explorer shows.
+Writes ``book/results/mobilenetv2.md``, a table between each pair of marks, and ``mobilenetv2.json`` in
+``course_lib/recorded``: latency by width and resolution, which the chapter's first explorer shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from course_lib import data, device, export, measure
+from course_lib import data, device, export, measure, recorded
 from course_lib.data import Images
 from course_lib.models.mobilenetv1 import MobileNetV1
 from course_lib.models.mobilenetv2 import InvertedResidual, MobileNetV2, conv_norm
@@ -41,7 +41,7 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
 def run() -> str:
     """Every table, and the data file on the way."""
     torch.set_num_threads(1)
-    (RESULTS / "mobilenetv2.json").write_text(json.dumps(latencies(), indent=1) + "\n", "utf-8")
+    recorded.path("mobilenetv2").write_text(json.dumps(latencies(), indent=1) + "\n", "utf-8")
     parts = {"cost": cost, "bf16": half_precision, "parts": parts_left_out, "int8": eight_bits}
     tables = [f"<!-- {name} -->\n\n{make()}\n\n<!-- end {name} -->" for name, make in parts.items()]
     return "\n\n".join(tables) + "\n"

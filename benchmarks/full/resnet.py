@@ -1,6 +1,6 @@
 """Plain against residual at growing depth, on the digits that ship with the library: a table of chapter 8.
 
-The curves go to ``book/results/resnet.json``, which the chapter's first explorer shows.
+The curves go to ``course_lib/recorded/resnet.json``, which the chapter's first explorer shows.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ import platform
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from course_lib import data, measure
+from course_lib import data, measure, recorded
 from course_lib.data import Images
 from course_lib.models.cifar_resnet import CifarResNet
 from course_lib.training import NonFiniteLoss, evaluate, fit
 
-CURVES = Path(__file__).parents[2] / "book" / "results" / "resnet.json"
+CURVES = recorded.path("resnet")
 DEPTHS = (8, 20, 56, 110)
 STARTS = {
     "He": {},
@@ -98,7 +97,6 @@ def grid() -> list[dict]:
 
 
 def _write(runs: list[dict]) -> None:
-    CURVES.parent.mkdir(exist_ok=True)
     text = {"protocol": protocol(), "runs": runs}
     dense = json.dumps(text, separators=(",", ":")).replace('{"depth"', '\n{"depth"')
     CURVES.write_text(dense + "\n", "utf-8")

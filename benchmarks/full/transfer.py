@@ -2,7 +2,7 @@
 
 ``few_labels`` is what the chapter's explorer shows: EfficientNet-Lite0 with ImageNet weights, taken to crops
 of photographs and to digits. ``fashion`` trains by the schedule that the chapter writes down for CIFAR-10.
-The numbers go into ``course_lib/transfer/measured.json``, which ships with the library so that the notebook
+The numbers go into ``course_lib/recorded/transfer.json``, which ships with the library so that the notebook
 has them wherever it runs, and as tables into ``book/results/transfer.md``.
 """
 
@@ -14,13 +14,12 @@ import math
 import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import data, device, transfer
+from course_lib import data, device, recorded, transfer
 from course_lib.data import Images
 from course_lib.data.augment import Augmentation, Crop, Flip, Jitter, Rotation
 from course_lib.models.alexnet import AlexNet
@@ -30,7 +29,6 @@ from course_lib.models.efficientnet import EfficientNetLite0
 from course_lib.models.resnet import ResNet
 from course_lib.training import evaluate, fit
 
-FILE = Path(transfer.__file__).with_name("measured.json")
 SEEDS = range(5)
 LABELS = (2, 5, 20)  # images of each class
 DEPTHS = (18, 14, 8, 0)  # how many of the 18 stages are frozen
@@ -274,5 +272,5 @@ def protocols() -> dict[str, str]:
 def run() -> str:
     """Measure everything, keep the numbers, return the tables."""
     found = {"few_labels": few_labels(), "fashion": fashion(), **protocols()}
-    FILE.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    recorded.path("transfer").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return text(found)

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.install
 
+KINDS = {".py", ".js", ".css", ".csv", ".json"}  # the code, and what it shows
+
 USE = """
 import importlib, importlib.resources, pkgutil
 import course_lib
@@ -36,7 +38,7 @@ def test_wheel_holds_the_library_and_nothing_else(wheel: Path):
     assert {"course_lib/explorer/explorer.js", "course_lib/explorer/explorer.css"} <= names
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"course_lib"}
-    assert {Path(name).suffix for name in names if name.startswith("course_lib/")} <= {".py", ".js", ".css"}
+    assert {Path(name).suffix for name in names if name.startswith("course_lib/")} <= KINDS
 
 
 def test_requirements_are_lower_bounds(wheel: Path):
