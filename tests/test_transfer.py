@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from course_lib import transfer
+from benchmarks.full.transfer import DEPTHS, LABELS, SEEDS, text
+from course_lib import recorded, transfer
 from course_lib.data import Images
 from course_lib.download import DownloadError
 from course_lib.models.cifar_resnet import CifarResNet
@@ -551,8 +553,6 @@ def test_a_host_that_serves_another_file_is_refused_and_leaves_nothing(served: _
 
 
 def test_the_field_has_torchvisions_parameter_counts_and_sources() -> None:
-    from pathlib import Path
-
     bibliography = (Path(__file__).parents[1] / "book" / "references.bib").read_text("utf-8")
     known = 0
     for each in transfer.field():
@@ -575,3 +575,16 @@ def test_the_field_has_torchvisions_parameter_counts_and_sources() -> None:
     assert dates == sorted(dates)
     lite = next(each for each in transfer.field() if each.name == "EfficientNet-Lite0")
     assert sum(p.numel() for p in EfficientNetLite0().parameters()) == lite.parameters
+
+
+def test_what_was_measured_is_whole_and_is_what_the_table_shows() -> None:
+    found = recorded.load("transfer")
+    for task in ("crops", "digits"):
+        for labels in LABELS:
+            ways = found["few_labels"][task][str(labels)]
+            assert {f"frozen {depth}" for depth in DEPTHS} <= set(ways)
+            for runs in ways.values():
+                assert len(runs) == len(SEEDS)
+                assert all(0 <= accuracy <= 1 and seconds >= 0 for accuracy, seconds in runs)
+    table = Path(__file__).parents[1] / "book" / "results" / "transfer.md"
+    assert table.read_text("utf-8") == text(found)
