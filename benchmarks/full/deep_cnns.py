@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 import platform
 import statistics
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from benchmarks.full._kept import Kept
 from course_lib import data, device
 from course_lib.data import Augment, Images
 from course_lib.data.augment import Augmentation, Crop, Rotation
@@ -24,7 +22,6 @@ from course_lib.models.lenet import LeNet5
 from course_lib.models.vgg import VGG
 from course_lib.training import evaluate, fit
 
-KEPT = Path(__file__).parents[2] / "book" / "results" / "deep_cnns.json"
 SEEDS = range(3)
 BATCH = 100
 EPOCHS = 20  # of 4,000 digits
@@ -87,22 +84,10 @@ def deep_on_few(train: Images, test: Images) -> dict[str, list[float]]:
 
 
 def run() -> str:
-    """The tables as Markdown, mean ± std over seeds.
-
-    What has been measured is kept in a file beside them, so that a run that was stopped goes on where it was.
-    """
+    """The tables as Markdown, mean ± std over seeds."""
     at = device.resolve()
     train, test = (images.to(at) for images in data.mnist())
-    kept: dict = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-
-    def once(name: str, measure: Callable[[], object]) -> Any:
-        if name not in kept:
-            kept[name] = measure()
-            KEPT.parent.mkdir(exist_ok=True)
-            KEPT.write_text(json.dumps(kept, indent=1), "utf-8")
-            print(name, kept[name], flush=True)
-        return kept[name]
-
+    once = Kept("deep_cnns").once
     few = once("4,000", lambda: deep_on_few(train, test))
     count = _parameters(DeepConvNet())
     lines = [
