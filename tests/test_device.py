@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_memory_format_follows_the_weights():
 @pytest.mark.parametrize("name", PRESENT)
 def test_synchronize_returns(name):
     assert devices.synchronize(name) is None
+
+
+def test_depthwise_in_float32_changes_nothing_but_what_autocast_does_to_them():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, 2, groups=4))
+    kept = devices.depthwise_in_float32(copy.deepcopy(plain))
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(kept(x), plain(x))
+    plain.load_state_dict(kept.state_dict())
+    with devices.autocast("cpu", "bf16"):
+        assert plain(x).dtype == torch.bfloat16
+        assert kept(x).dtype == torch.float32
+        assert kept[0](x).dtype == torch.bfloat16
+    assert type(copy.deepcopy(kept)[1]) is type(kept[1])

@@ -119,22 +119,6 @@ def _runtime_seconds(file: Path, x: Tensor) -> float:
     return seconds(lambda: runtime(x))
 
 
-class DepthwiseInFloat32(nn.Conv2d):
-    """A convolution that autocast leaves alone."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float())
-
-
-def depthwise_in_float32(model: nn.Module) -> nn.Module:
-    """``model`` with its depthwise convolutions kept in float32 under autocast."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.__class__ = DepthwiseInFloat32
-    return model
-
-
 def training_step(model: nn.Module, batch: int, side: int, precision: str) -> float:
     model, x = ready(model.train(), batch, side)
     y = torch.arange(batch) % 10
@@ -153,7 +137,7 @@ def half_precision() -> str:
     nets = {
         "ResNet-18": lambda: ResNet(18, num_classes=10),
         "MobileNetV2": lambda: MobileNetV2(num_classes=10),
-        "MobileNetV2, depthwise in float32": lambda: depthwise_in_float32(MobileNetV2(num_classes=10)),
+        "MobileNetV2, depthwise in float32": lambda: device.depthwise_in_float32(MobileNetV2(num_classes=10)),
     }
     lines = ["| | float32 | bf16 autocast | gain |", "|---|---|---|---|"]
     for name, make in nets.items():
