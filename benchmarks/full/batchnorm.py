@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
-import statistics
 
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, optim
 from course_lib.data import Images
 from course_lib.models.mlp import MLP
@@ -34,7 +34,7 @@ def run() -> str:
             lost = sum(not math.isfinite(value) for value in loss)
             said = f"not finite in {lost} of {len(loss)} runs | –"
             if not lost:
-                said = f"{_spread(loss, 3)} | {_spread(accuracy, 2)} %"
+                said = f"{spread(loss, 3)} | {spread(accuracy, 2)} %"
             lines.append(f"| {name} | {'yes' if batch_norm else 'no'} | {said} |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     protocol = (
@@ -58,7 +58,3 @@ def _train(
     except NonFiniteLoss:
         loss = math.inf
     return loss, 100 * evaluate(model, test).accuracy
-
-
-def _spread(values: tuple[float, ...], digits: int) -> str:
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"

@@ -6,10 +6,10 @@ An epoch of the whole takes 16 s of one CPU core, so twenty of them and three se
 from __future__ import annotations
 
 import platform
-import statistics
 
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device
 from course_lib.data import Images
 from course_lib.models.convnets import SimpleConvNet
@@ -51,7 +51,8 @@ def run() -> str:
             on_test.append(100 * evaluate(model, test).accuracy)
             print(f"{len(train)}, seed {seed}: {on_train[-1]:.2f} %, {on_test[-1]:.2f} %", flush=True)
         lines.append(
-            f"| {len(train):,} | {epochs} | {_spread(on_train)} | {len(test):,} | {_spread(on_test)} |"
+            f"| {len(train):,} | {epochs} | {spread(on_train, 2)} % "
+            f"| {len(test):,} | {spread(on_test, 2)} % |"
         )
         print(lines[-1], flush=True)
     parameters = sum(p.numel() for p in model.parameters())
@@ -62,7 +63,3 @@ def run() -> str:
         f"{device.describe(at)}, {versions}."
     )
     return "\n".join(lines) + f"\n\n{protocol}\n"
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import platform
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.full._kept import Kept
+from benchmarks.full._tables import spread
 from course_lib import data, device
 from course_lib.data import Augment, Images
 from course_lib.data.augment import Augmentation, Crop, Rotation
@@ -93,9 +93,9 @@ def run() -> str:
     lines = [
         "| DeepConvNet | parameters | test accuracy |",
         "|---|--:|---|",
-        f"| 4,000 digits, {EPOCHS} epochs | {count:,} | {_spread(few['fp32'])} |",
-        f"| the same, evaluated in bf16 | {count:,} | {_spread(few['bf16'])} |",
-        f"| the same, evaluated in fp16 | {count:,} | {_spread(few['fp16'])} |",
+        f"| 4,000 digits, {EPOCHS} epochs | {count:,} | {spread(few['fp32'], 2)} % |",
+        f"| the same, evaluated in bf16 | {count:,} | {spread(few['bf16'], 2)} % |",
+        f"| the same, evaluated in fp16 | {count:,} | {spread(few['fp16'], 2)} % |",
         f"| the same, the three together | {3 * count:,} | {few['together'][0]:.2f} % |",
     ]
     table = ["| network, on 4,000 digits | parameters | test accuracy |", "|---|--:|---|"]
@@ -104,13 +104,13 @@ def run() -> str:
             name,
             lambda make=make: [_accuracy(trained(make, train, seed, SHORT), test) for seed in SEEDS],
         )
-        table.append(f"| {name} | {_parameters(make()):,} | {_spread(scores)} |")
+        table.append(f"| {name} | {_parameters(make()):,} | {spread(scores, 2)} % |")
     moved = Augmentation(train, Crop(2), Rotation(10))
     scores = once(
         "moved",
         lambda: [_accuracy(trained(DeepConvNet, train, seed, EPOCHS, moved), test) for seed in SEEDS],
     )
-    lines.append(f"| 4,000 digits, shifted and turned, {EPOCHS} epochs | {count:,} | {_spread(scores)} |")
+    lines.append(f"| 4,000 digits, shifted and turned, {EPOCHS} epochs | {count:,} | {spread(scores, 2)} % |")
     full = [images.to(at) for images in data.mnist(full=True)]
     scores = [
         once(
@@ -119,7 +119,7 @@ def run() -> str:
         )
         for seed in SEEDS
     ]
-    lines.append(f"| all 60,000 digits, {FULL_EPOCHS} epochs | {count:,} | {_spread(scores)} |")
+    lines.append(f"| all 60,000 digits, {FULL_EPOCHS} epochs | {count:,} | {spread(scores, 2)} % |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     protocol = (
         f"Digits of 28×28 pixels; Adam, batches of {BATCH}, learning rate on one cycle up to 0.003. "
@@ -137,7 +137,3 @@ def _accuracy(model: nn.Module, test: Images) -> float:
 
 def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %"

@@ -8,7 +8,6 @@ that no search has seen.
 from __future__ import annotations
 
 import platform
-import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, optim, search
 from course_lib.data import Images
 from course_lib.models.mlp import MLP
@@ -84,7 +84,7 @@ def run() -> str:
     ]
     for name, rows in found.items():
         trials, *columns = zip(*rows, strict=True)
-        lines.append(f"| {name} | {trials[0]} | {' | '.join(_spread(column) for column in columns)} |")
+        lines.append(f"| {name} | {trials[0]} | {' | '.join(spread(column, 1) for column in columns)} |")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     protocol = (
         f"784-50-50-10 with AdamW, {EPOCHS} epochs of 400 digits in batches of 40; accuracy in per cent, "
@@ -97,7 +97,3 @@ def run() -> str:
 def chosen(trial: Trial, learn: Images, validate: Images) -> MLP:
     """The network of a trial, trained again: the same to the bit on the CPU."""
     return train_one(**trial.parameters, learn=learn, validate=validate)[0]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-import statistics
 
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, optim
 from course_lib.models.mlp import MLP
 from course_lib.training import evaluate, fit
@@ -33,7 +33,7 @@ def run() -> str:
             last.append(history.epochs[-1].train_loss)
             accuracy.append(100 * evaluate(model, test).accuracy)
         lines.append(
-            f"| {name} | {_spread(first, 3)} | {_spread(last, 3)} | {_spread(accuracy, 2)} % |",
+            f"| {name} | {spread(first, 3)} | {spread(last, 3)} | {spread(accuracy, 2)} % |",
         )
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     protocol = (
@@ -41,7 +41,3 @@ def run() -> str:
         f"batches of 128; mean ± standard deviation of {len(SEEDS)} seeds; {device.describe(at)}, {versions}."
     )
     return "\n".join(lines) + f"\n\n{protocol}\n"
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"

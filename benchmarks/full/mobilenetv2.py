@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, export, measure, recorded
 from course_lib.data import Images
 from course_lib.models.mobilenetv1 import MobileNetV1
@@ -245,7 +246,7 @@ def parts_left_out(epochs: int = EPOCHS) -> str:
             losses.append(loss)
             accuracies.append(100 * evaluate(model, test).accuracy)
         count = sum(p.numel() for p in model.parameters())
-        lines.append(f"| {name} | {count:,} | {_spread(losses, 3)} | {_spread(accuracies, 1)} % |")
+        lines.append(f"| {name} | {count:,} | {spread(losses, 3)} | {spread(accuracies, 1)} % |")
     return _table(
         lines,
         f"4,000 digits at 14×14 to train, 1,000 to test; {epochs} epochs of SGD with Nesterov momentum 0.9, "
@@ -278,7 +279,7 @@ def eight_bits(epochs: int = EPOCHS) -> str:
                     rows.setdefault(name, []).append(100 * evaluate(runtime, test).accuracy)
                     rows.setdefault(f"{name} kB", []).append(file.stat().st_size / 1e3)
                     rows.setdefault(f"{name} ms", []).append(1e3 * seconds(lambda r=runtime: r(one)))
-        accuracy = " | ".join(f"{_spread(rows[name], 1)} %" for name in ("fp32", "int8", "bad"))
+        accuracy = " | ".join(f"{spread(rows[name], 1)} %" for name in ("fp32", "int8", "bad"))
         kilobytes, time = (
             [statistics.mean(rows[f"{n} {u}"]) for n in ("fp32", "int8")] for u in ("kB", "ms")
         )
@@ -295,10 +296,6 @@ def eight_bits(epochs: int = EPOCHS) -> str:
 
 def _table(lines: list[str], protocol: str) -> str:
     return "\n".join(lines) + f"\n\n{protocol}"
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
 def _machine() -> str:

@@ -7,6 +7,7 @@ import statistics
 
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, optim
 from course_lib.data import Images
 from course_lib.models.mlp import MLP
@@ -60,8 +61,8 @@ def run() -> str:
             late.append(statistics.mean(history.loss[-200:]))
             accuracy.append(100 * evaluate(model, test).accuracy)
         lines.append(
-            f"| {kind.__name__} | {lr:g}{edge} | {_spread(early, 3)} | {_spread(late, 3)} "
-            f"| {_spread(accuracy, 2)} % |"
+            f"| {kind.__name__} | {lr:g}{edge} | {spread(early, 3)} | {spread(late, 3)} "
+            f"| {spread(accuracy, 2)} % |"
         )
         print(lines[-1], flush=True)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
@@ -72,7 +73,3 @@ def run() -> str:
         f"{versions}."
     )
     return "\n".join(lines) + f"\n\n{protocol}\n"
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"

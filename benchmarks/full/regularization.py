@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-import statistics
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import torch
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, optim
 from course_lib.data import Images
 from course_lib.data.augment import Augmentation, Crop
@@ -150,8 +150,7 @@ def _table(train: Callable[..., Result], rows: dict[str, dict[str, Any]], seeds:
     for name, settings in rows.items():
         columns = zip(*(train(seed, **settings) for seed in seeds), strict=True)
         accuracy, loss, test = (
-            f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
-            for values, digits in zip(columns, (1, 3, 2), strict=True)
+            spread(values, digits) for values, digits in zip(columns, (1, 3, 2), strict=True)
         )
         lines.append(f"| {name} | {accuracy} % | {loss} | {test} % |")
     return "\n".join(lines)

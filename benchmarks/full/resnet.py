@@ -9,13 +9,13 @@ import dataclasses
 import json
 import math
 import platform
-import statistics
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.full._tables import spread
 from course_lib import data, measure, recorded
 from course_lib.data import Images
 from course_lib.models.cifar_resnet import CifarResNet
@@ -110,12 +110,6 @@ def protocol() -> str:
     )
 
 
-def _spread(values: list[float], digits: int) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
-
-
 def digits_table(runs: list[dict]) -> str:
     lines = [
         "| depth | plain: training loss | training error | residual: training loss | training error |",
@@ -125,8 +119,8 @@ def digits_table(runs: list[dict]) -> str:
         cells = []
         for kind in KINDS:
             found = [r for r in runs if (r["depth"], r["kind"], r["start"]) == (depth, kind, "He")]
-            cells.append(_spread([r["train_loss"] for r in found], 3))
-            cells.append(_spread([100 * r["train_error"] for r in found], 1) + " %")
+            cells.append(spread([r["train_loss"] for r in found], 3))
+            cells.append(spread([100 * r["train_error"] for r in found], 1) + " %")
         lines.append(f"| {depth} | {' | '.join(cells)} |")
     return (
         "\n".join(lines)

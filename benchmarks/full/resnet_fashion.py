@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from benchmarks.full._kept import Kept
+from benchmarks.full._tables import spread
 from course_lib import data, device
 from course_lib.data import Images
 from course_lib.models.resnet import ResNet
@@ -40,8 +39,3 @@ def run() -> str:
         f"learning rate 0.05, batches of 128, {EPOCHS} epochs, bf16; {runs}; "
         f"{device.describe()}, torch {torch.__version__}.\n"
     )
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

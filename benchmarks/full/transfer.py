@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.full._tables import spread
 from course_lib import data, device, recorded, transfer
 from course_lib.data import Images
 from course_lib.data.augment import Augmentation, Crop, Flip, Jitter, Rotation
@@ -212,10 +213,6 @@ def fashion(report=print) -> dict:
     return results
 
 
-def spread(values: list[float]) -> str:
-    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
-
-
 def text(found: dict) -> str:
     """The tables, from the numbers."""
     lines = []
@@ -223,7 +220,7 @@ def text(found: dict) -> str:
         lines += [f"| {task} | " + " | ".join(f"{n} a class" for n in by_labels) + " | CPU s |"]
         lines += ["|---|" + "--:|" * (len(by_labels) + 1)]
         for name in next(iter(by_labels.values())):
-            cells = [spread([a for a, _ in rows[name]]) for rows in by_labels.values()]
+            cells = [spread([a for a, _ in rows[name]], 1, scale=100) for rows in by_labels.values()]
             seconds = statistics.median(s for rows in by_labels.values() for _, s in rows[name])
             label = name.replace("frozen ", "stages frozen: ") if name[-1].isdigit() else name
             lines.append(f"| {label} | {' | '.join(cells)} | {seconds:.1f} |")
@@ -237,7 +234,7 @@ def text(found: dict) -> str:
         for name, runs in found["fashion"].items():
             half, end = ([run["accuracy"][k] for run in runs] for k in (FASHION["frozen"] - 1, -1))
             seconds = statistics.median(run["seconds"] for run in runs)
-            lines.append(f"| {name} | {spread(half)} | {spread(end)} | {seconds:.0f} |")
+            lines.append(f"| {name} | {spread(half, 1, 100)} | {spread(end, 1, 100)} | {seconds:.0f} |")
         lines += ["", found["fashion_protocol"], ""]
     return "\n".join(lines)
 
