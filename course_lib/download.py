@@ -23,10 +23,11 @@ class DownloadError(RuntimeError):
 
 def cache_folder() -> Path:
     """Where downloads are kept: ``$COURSE_DATA``, else the user's cache folder. It need not exist."""
+    if named := os.environ.get("COURSE_DATA"):
+        return Path(named).expanduser().absolute()
     import platformdirs
 
-    named = os.environ.get("COURSE_DATA")
-    return Path(named).expanduser().absolute() if named else platformdirs.user_cache_path("course-lib")
+    return platformdirs.user_cache_path("course-lib")
 
 
 @dataclass(frozen=True)
