@@ -7,12 +7,14 @@ import math
 import multiprocessing
 import os
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,8 +247,200 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path):
     with pytest.raises(ValueError, match="of another search: its trial 0"):
         search.random_search(objective, space, 10, seed=1, storage=storage, progress=False)
     storage.write_text("hello\n")
-    with pytest.raises(ValueError, match="no trial: b'hello'"):
+    with pytest.raises(ValueError, match="no trial, b'hello'"):
         search.random_search(objective, space, 10, storage=storage, progress=False)
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def not_ours(folder: Path) -> list[Path]:
+    """Files of other people, and of other searches, one kind each."""
+    whole = folder / "cut.jsonl"
+    search.random_search(near, SPACE, 2, seed=9, storage=whole, progress=False)
+    line = whole.read_bytes().split(b"\n")[1]
+    texts = {
+        "notes.txt": b"my notes",
+        "lines.txt": b"my notes\nand more\n",
+        "one.json": b'{"number": 3}',
+        "many.jsonl": b'{"number": 0, "text": "mine"}\n',
+        "list.json": b"[1, 2]\n",
+        "numbers.txt": b"1\n2\n",
+        "latin.txt": "müde".encode("latin-1"),
+        "photo.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        "half.jsonl": line[: len(line) // 2],  # of a search with another seed
+        "behind.jsonl": line.replace(b'"number": 1', b'"number": 0') + b"\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_bytes(text)
+    with sqlite3.connect(folder / "theirs.db") as database:
+        database.execute("CREATE TABLE notes (text)")
+        database.execute("INSERT INTO notes VALUES ('mine')")
+    database.close()
+    return sorted(path for path in folder.iterdir())
+
+
+def run_grid(objective, space, trials, **options):
+    return search.grid_search(objective, {"lr": [1e-3, 1e-2], "weight_decay": [0]}, **options)
+
+
+@pytest.mark.parametrize("run", [search.random_search, run_grid, search.optuna_search])
+def test_a_file_that_is_not_this_searchs_own_stays_as_it_is(run, tmp_path: Path):
+    pytest.importorskip("optuna")
+    files = not_ours(tmp_path)
+    before, calls = kept(tmp_path), []
+    for path in [*files, tmp_path]:
+        with pytest.raises(ValueError, match=r"(?s)the storage .* (is|holds|ends).*stays as it is"):
+            run(lambda p, r: calls.append(p), SPACE, 3, storage=path, progress=False)
+    assert kept(tmp_path) == before  # nor is there a new file beside them
+    assert not calls
+    with pytest.raises(ValueError, match="a text that begins with 'my notes'"):
+        run(near, SPACE, 3, storage=tmp_path / "notes.txt", progress=False)
+    with pytest.raises(ValueError, match="a binary file of 16 bytes"):
+        run(near, SPACE, 3, storage=tmp_path / "photo.png", progress=False)
+    with pytest.raises(ValueError, match="an SQLite database"):
+        run(near, SPACE, 3, storage=tmp_path / "theirs.db", progress=False)
+    with pytest.raises(ValueError, match="a folder"):
+        run(near, SPACE, 3, storage=tmp_path, progress=False)
+
+
+def test_a_note_below_the_trials_is_not_cut_off(tmp_path: Path):
+    path = tmp_path / "s.jsonl"
+    search.random_search(near, SPACE, 2, storage=path, progress=False)
+    own = path.read_bytes()
+    for note in (b"the second was best", b'{"number": 1, "parameters": {"lr": 1}', b'{"numb": 2'):
+        path.write_bytes(own + note)
+        with pytest.raises(ValueError, match="ends in what is no trial"):
+            search.random_search(near, SPACE, 3, storage=path, progress=False)
+        assert path.read_bytes() == own + note
+    # Half a line of its own, at every length, and of a trial that only a longer search has.
+    third = search.random_search(near, SPACE, 3, storage=tmp_path / "t.jsonl", progress=False)
+    line = (tmp_path / "t.jsonl").read_bytes().splitlines()[2]
+    for length in range(1, len(line), 7):
+        path.write_bytes(own + line[:length])
+        assert len(search.random_search(near, SPACE, 2, storage=path, progress=False)) == 2
+        again = search.random_search(near, SPACE, 3, storage=path, progress=False)
+        assert [t.parameters for t in again] == [t.parameters for t in third]
+
+
+def named(text):
+    return lambda: text
+
+
+@pytest.mark.parametrize("method", ["random", "grid", "optuna"])
+def test_an_option_is_known_by_its_place_whatever_it_is(method, tmp_path: Path):
+    """Arrays, tensors, functions, a dict that JSON cannot write, and options that are equal: 1, 1.0, True."""
+    pytest.importorskip("optuna")
+
+    def options():  # new objects each time, as in a new process
+        return [
+            np.zeros(2000), np.ones(2000), torch.zeros(3), named("a"), named("b"), {(1, 2): np.ones(2)},
+            [np.ones(2)], None, 1, 1.0, True, math.nan, np.int64(1), "x", (9,),
+        ]  # fmt: skip
+
+    seen = []
+
+    def run(given, seed=0, trials=80):
+        def objective(parameters, report):
+            place = next(k for k, option in enumerate(given) if option is parameters["it"])
+            seen.append(place)
+            return float(place)
+
+        arguments = {"storage": tmp_path / "s", "progress": False}
+        if method == "grid":
+            return search.grid_search(objective, {"it": given}, **arguments)
+        space = {"it": Choice(given), "lr": LogUniform(1e-3, 1.0)}
+        if method == "random":
+            return search.random_search(objective, space, trials, seed=seed, **arguments)
+        return search.optuna_search(objective, space, trials, sampler="random", seed=seed, **arguments)
+
+    first = options()
+    found = run(first)
+    count = len(seen)
+    assert count == len(found)
+    assert set(seen) == set(range(15))
+    assert all(first[int(t.score)] is t.parameters["it"] for t in found)
+    second = options()
+    again = run(second)
+    assert len(seen) == count  # all of it was in the storage
+    assert [t.score for t in again] == [t.score for t in found]
+    assert all(second[int(t.score)] is t.parameters["it"] for t in again)
+    assert len(str(again).splitlines()) == len(again) + 1  # a trial a line
+    assert again.values("it").shape == (len(again),)
+    space = {"it": Choice(first)}
+    for trial in found:
+        (its,) = search.narrow(space, [trial])["it"].options
+        assert its is trial.parameters["it"]
+    if method != "grid":
+        with pytest.raises(ValueError, match="of another search"):
+            run(options(), seed=1)
+    with pytest.raises(ValueError, match="of another search"):
+        run([*first[:-2], "y", (8,)])
+
+
+def test_choices_are_equal_where_their_options_are():
+    assert Choice([np.ones(2), 1]) == Choice([np.ones(2), 1])
+    assert Choice([np.ones(2)]) != Choice([np.zeros(2)])
+    assert Choice([1]) != Choice([True])
+    assert len({Choice([[1]]), Choice([[1]])}) == 1
+    assert Choice([1, 1.0, True]).around([True]) == Choice([True])
+
+
+def test_a_storage_of_before_places_were_written_is_read(tmp_path: Path):
+    path = tmp_path / "s.jsonl"
+    found = search.random_search(near, WIDE, 4, storage=path, progress=False)
+    old = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(line.pop("places").keys() == {"hidden"} for line in old)
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    again = search.random_search(lambda p, r: 1 / 0, WIDE, 4, storage=path, progress=False)
+    assert list(again) == list(found)
+
+
+@pytest.mark.parametrize(
+    ("returned", "match"),
+    [
+        (None, r"the objective returned None.*`return` is missing"),
+        ((0.9, 0.1), r"the objective returned \(0.9, 0.1\).*a score is one number"),
+        ("0.9", "the objective returned '0.9'; it must be a number"),
+        (np.ones(2), "the objective returned array"),
+        (torch.ones(2), "the objective returned tensor"),
+    ],
+)
+def test_an_objective_that_returns_no_number_is_told(returned, match, tmp_path: Path):
+    pytest.importorskip("optuna")
+    for run in (search.random_search, run_grid, search.optuna_search):
+        path = tmp_path / run.__name__
+        with pytest.raises(ValueError, match=match):
+            run(lambda p, r: returned, SPACE, 2, storage=path, progress=False)
+        with pytest.raises(
+            ValueError, match=match.replace("the objective returned", "report was given")[:22]
+        ):
+            run(lambda p, report: report(returned), SPACE, 2, storage=path, progress=False)
+
+
+@pytest.mark.parametrize("one", [torch.tensor(0.5), np.array([0.5]), np.float32(0.5), True, 1])
+def test_an_array_or_tensor_of_one_number_is_a_score(one):
+    def objective(parameters, report):
+        report(one)
+        return one
+
+    (trial,) = search.random_search(objective, SPACE, 1, progress=False)
+    assert trial.score == np.asarray(one).item() == trial.curve[0]
+    assert type(trial.score) is float
+
+
+@pytest.mark.parametrize("run", [search.random_search, run_grid, search.optuna_search])
+def test_optunas_own_word_for_pruned_is_understood(run, tmp_path: Path):
+    optuna = pytest.importorskip("optuna")
+
+    def objective(parameters, report):
+        report(0.5)
+        raise optuna.TrialPruned
+
+    for trial in run(objective, SPACE, 2, storage=tmp_path / "s", progress=False):
+        assert trial.state == "pruned"
+        assert trial.curve == (0.5,)
 
 
 # Optuna
@@ -324,6 +518,20 @@ def test_a_storage_of_another_search_and_other_mistakes_are_refused(tmp_path: Pa
     for change in ({"space": WIDE}, {"seed": 1}, {"sampler": "random"}):
         with pytest.raises(ValueError, match="of another search"):
             search.optuna_search(near, **{"space": SPACE, "trials": 1} | run | change)
+    study = optuna.create_study(study_name="theirs", storage=f"sqlite:///{tmp_path / 'o.db'}")
+    before = kept(tmp_path)
+    with pytest.raises(ValueError, match="studies of its own: theirs"):
+        search.optuna_search(near, SPACE, 1, storage=tmp_path / "o.db", progress=False)
+    assert kept(tmp_path) == before
+    assert [one.study_name for one in optuna.get_all_study_summaries(study._storage)] == ["theirs"]
+    (tmp_path / "uv.lock").write_text("version = 1")
+    (tmp_path / "u.1.lock").write_text("mine")
+    with pytest.raises(ValueError, match=r"uv.lock as its lock, which is a text that begins with 'version"):
+        search.optuna_search(near, SPACE, 1, storage=tmp_path / "uv", progress=False)
+    with pytest.raises(ValueError, match=r"u.1.lock as its lock"):
+        search.optuna_search(near, SPACE, 2, storage=tmp_path / "u", progress=False)
+    assert (tmp_path / "uv.lock").read_text() == "version = 1"
+    assert (tmp_path / "u.1.lock").read_text() == "mine"
     with pytest.raises(ValueError, match="sampler is 'grid'"):
         search.optuna_search(near, SPACE, 1, sampler="grid", **run)
     with pytest.raises(ValueError, match="workers is 0"):

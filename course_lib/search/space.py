@@ -80,9 +80,13 @@ class Integer:
         return Integer(max(self.low, values[0] - 1), min(self.high, values[0] + 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
-    """One of ``options``, all equally likely."""
+    """One of ``options``, all equally likely.
+
+    An option may be anything, an array or a function too: it is known by its place among the options, and
+    never compared with another where its place is known.
+    """
 
     options: tuple[Any, ...]
 
@@ -91,13 +95,34 @@ class Choice:
         if not self.options:
             raise ValueError("options is empty; give at least one")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Choice):
+            return NotImplemented
+        pairs = zip(self.options, other.options, strict=False)
+        return len(self.options) == len(other.options) and all(_same(a, b) for a, b in pairs)
+
+    def __hash__(self) -> int:
+        return hash(len(self.options))  # options need not have a hash
+
+    def draw_place(self, generator: np.random.Generator) -> int:
+        """The place of one of them, from 0."""
+        return int(generator.integers(len(self.options)))
+
     def draw(self, generator: np.random.Generator) -> Any:
         """One of them."""
-        return self.options[int(generator.integers(len(self.options)))]
+        return self.options[self.draw_place(generator)]
 
     def around(self, values: Sequence[Any]) -> Choice:
-        """The options that are among ``values``."""
-        return Choice(tuple(option for option in self.options if option in values))
+        """The options that are among ``values``, in their order.
+
+        Raises ``ValueError`` where none is.
+        """
+        kept = set()
+        for value in values:
+            its = [place for place, option in enumerate(self.options) if option is value]
+            its = its or [place for place, option in enumerate(self.options) if _same(option, value)]
+            kept.update(its[:1])
+        return Choice(tuple(self.options[place] for place in sorted(kept)))
 
 
 Range = LogUniform | Uniform | Integer | Choice
@@ -110,9 +135,24 @@ def sample(space: Space, seed: int, number: int) -> dict[str, Any]:
     So a search can be split over processes, stopped and taken up, and draws the same trials.
     Raises ``ValueError`` for a space that is empty or holds something else than ranges.
     """
+    return chosen(space, places(space, seed, number))[0]
+
+
+def places(space: Space, seed: int, number: int) -> dict[str, Any]:
+    """What :func:`sample` draws, with the place of an option instead of the option itself."""
     check_space(space)
     generator = np.random.default_rng([seed, number])
-    return {name: one.draw(generator) for name, one in space.items()}
+    return {
+        name: one.draw_place(generator) if isinstance(one, Choice) else one.draw(generator)
+        for name, one in space.items()
+    }
+
+
+def chosen(space: Space, drawn: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The hyperparameters that ``drawn`` of :func:`places` stands for; and the places of the options."""
+    choices = {name: one.options for name, one in space.items() if isinstance(one, Choice)}
+    parameters = {name: choices[name][v] if name in choices else v for name, v in drawn.items()}
+    return parameters, {name: drawn[name] for name in choices}
 
 
 def narrow(space: Space, trials: Sequence[Trial]) -> dict[str, Range]:
@@ -154,3 +194,17 @@ def _widened(low: float, high: float, lowest: float, highest: float) -> tuple[fl
     if room > 0:
         low, high = low - room / 2, high + room / 2
     return max(low, lowest), min(high, highest)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two options are one and the same: the same object, or equal and of one type."""
+    if a is b:
+        return True
+    if type(a) is not type(b):  # 1 and True, 0 and 0.0 are equal
+        return False
+    try:
+        if hasattr(a, "shape"):  # arrays and tensors, whose == is not one truth value
+            return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
+        return bool(a == b)
+    except (TypeError, ValueError, RuntimeError):  # a list of arrays, tensors on two devices
+        return False

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ Objective = Callable[[dict[str, Any], Report], float]
 
 
 class Pruned(Exception):
-    """Raised inside an objective by its ``report``, to stop a trial that looks hopeless."""
+    """Raised inside an objective, by its ``report`` or by itself, to stop a trial that looks hopeless.
+
+    ``optuna.TrialPruned`` does the same.
+    """
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,20 @@ class Trials:
         return top[0]
 
     def values(self, name: str) -> np.ndarray:
-        """One number a trial: a hyperparameter's values, or ``"score"``, with NaN where there is none."""
+        """One value a trial, (trials,): a hyperparameter's, or ``"score"``, with NaN where there is none.
+
+        Numbers make an array of numbers, texts one of texts; anything else one of objects.
+        """
         if name == "score":
             return np.array([trial.score for trial in self.trials], dtype=float)
-        return np.array([trial.parameters[name] for trial in self.trials])
+        values = [trial.parameters[name] for trial in self.trials]
+        kinds = (bool, np.bool_), (Number,), (str,)
+        if any(all(isinstance(value, kind) for value in values) for kind in kinds):
+            return np.array(values)
+        kept = np.empty(len(values), dtype=object)
+        for k, value in enumerate(values):  # np.array(values) would look into lists and arrays
+            kept[k] = value
+        return kept
 
     def cells(self, n: int | None = None) -> list[list[str]]:
         """Head and rows as text, the best first, then what was pruned or failed; at most ``n`` rows."""
@@ -117,16 +131,39 @@ class Trials:
 
 
 def attempt(objective: Objective, parameters: dict[str, Any], report: Report) -> tuple[str, float, float]:
-    """State, score and seconds of one trial."""
+    """State, score and seconds of one trial. Raises ``ValueError`` for a score that is no number."""
     start = time.perf_counter()
     try:
-        score = float(objective(parameters, report))
+        score = check_number("the objective returned", objective(parameters, report))
         state = "finished" if math.isfinite(score) else "failed"
     except NonFiniteLoss:
         state, score = "failed", math.nan
-    except Pruned:
+    except Exception as error:
+        if not isinstance(error, (Pruned, *_optuna_pruned())):
+            raise
         state, score = "pruned", math.nan
     return state, score if state == "finished" else math.nan, time.perf_counter() - start
+
+
+def _optuna_pruned() -> tuple[type[Exception], ...]:
+    """``optuna.TrialPruned``, where Optuna is imported: an objective written for it says so by this."""
+    optuna = sys.modules.get("optuna")
+    return () if optuna is None else (optuna.TrialPruned,)
+
+
+def check_number(who: str, value: Any) -> float:
+    """``value`` as a float: a number, or an array or tensor of one. Raises ``ValueError`` otherwise."""
+    if not isinstance(value, str | bytes):
+        try:
+            return float(value.item() if hasattr(value, "item") else value)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    hint = ""
+    if value is None and who.endswith("returned"):
+        hint = "; perhaps its `return` is missing"
+    elif isinstance(value, tuple | list) and value:
+        hint = "; a score is one number, the others can be reported or kept elsewhere"
+    raise ValueError(f"{who} {value!r}; it must be a number, the higher the better{hint}")
 
 
 def check_count(name: str, value: int) -> None:
@@ -142,4 +179,7 @@ def progress_bar(progress: bool | None, total: int, done: int) -> Any:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = " ".join(str(value).split())  # an array's has lines
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -24,8 +24,18 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from course_lib.search.space import Choice, Integer, LogUniform, Range, Space, check_space, sample
-from course_lib.search.trials import Objective, Pruned, Trial, Trials, attempt, check_count, progress_bar
+from course_lib.search.space import Choice, Integer, LogUniform, Range, Space, check_space, places
+from course_lib.search.storage import check_database, described, lock
+from course_lib.search.trials import (
+    Objective,
+    Pruned,
+    Trial,
+    Trials,
+    attempt,
+    check_count,
+    check_number,
+    progress_bar,
+)
 
 STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}  # Optuna's → ours
 
@@ -61,8 +71,8 @@ def optuna_search(
     The objective is sent to the workers with cloudpickle, so that one written in a notebook will do.
 
     Raises:
-        ValueError: as :func:`random_search`; fewer than one worker; an unknown sampler; a storage of
-            another search.
+        ValueError: as :func:`random_search`; fewer than one worker; an unknown sampler; a file beside the
+            storage where its lock should be.
         ModuleNotFoundError: without Optuna; the message says what to install.
         RuntimeError: the objective raised in a worker process (the message is the worker's), or the workers
             were killed and none of them ended a trial.
@@ -108,11 +118,16 @@ class _Job:
     def open(self) -> Any:
         """The study, made where it is not there. Raises ValueError for one of another search."""
         optuna = _optuna()
+        own = {
+            name: described(one.options) if isinstance(one, Choice) else repr(one)
+            for name, one in self.space.items()
+        }
+        own = json.dumps({"space": own, "sampler": self.sampler, "seed": self.seed})
+        check_database(self.path, own)  # before there is even a lock beside it
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sqlite = {"creator": lambda: _connect(self.path)}
-        own = {name: repr(one) for name, one in self.space.items()}
-        own = json.dumps({"space": own, "sampler": self.sampler, "seed": self.seed})
         with self.lock():
+            check_database(self.path, own)  # another process may have made one meanwhile
             study = optuna.create_study(
                 study_name="search",
                 storage=optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=sqlite),
@@ -120,18 +135,13 @@ class _Job:
                 direction="maximize",
                 load_if_exists=True,
             )
-            if (stored := study.user_attrs.get("search", own)) != own:
-                raise ValueError(
-                    f"the storage {self.path} is of another search: {stored}; this one is {own}. "
-                    "Give another file"
-                )
             if not study.user_attrs:
                 study.set_user_attr("search", own)
         return study
 
     def lock(self) -> FileLock:
         """Held while a trial is taken, and while one is given back."""
-        return FileLock(f"{self.path}.lock")
+        return lock(self.path)
 
     def work(self, objective: Objective, after: Callable[[], Any] = lambda: None) -> None:
         """Run trials until each is ended or somebody's."""
@@ -184,7 +194,7 @@ class _Job:
         return samplers.TPESampler(seed=seed) if self.sampler == "tpe" else samplers.RandomSampler(seed)
 
     def _trial_lock(self, index: int) -> FileLock:
-        return FileLock(f"{self.path}.{index}.lock")
+        return lock(self.path, index)
 
     def _is_free(self, trial: Any) -> bool:
         lock = self._trial_lock(trial.user_attrs["index"])
@@ -227,17 +237,14 @@ class _Job:
         return Trials(tuple(trials), interrupted)
 
     def _drawn(self, index: int) -> dict[str, Any]:
-        """What random search draws, as Optuna keeps it: of a choice the position; options may be anything."""
-        return {
-            name: self.space[name].options.index(value) if isinstance(self.space[name], Choice) else value
-            for name, value in sample(self.space, self.seed, index).items()
-        }
+        """What random search draws, as Optuna keeps it: of a choice the place; options may be anything."""
+        return places(self.space, self.seed, index)
 
     def _reporter(self, trial: Any) -> Callable[[float], None]:
         steps = itertools.count()
 
         def report(value: float) -> None:
-            step, value = next(steps), float(value)
+            step, value = next(steps), check_number("report was given", value)
             if math.isfinite(value):
                 trial.report(value, step)
             if self.prune and trial.should_prune():
