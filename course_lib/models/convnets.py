@@ -1,6 +1,6 @@
 """Two small convolutional networks for digits: the first that one writes, and the first deep one.
 
-Source: K. Saitoh, "Deep Learning from Scratch", O'Reilly 2019, chapters 7 and 8.
+Source: K. Saitoh, "Deep Learning from Scratch", O'Reilly Japan 2016, chapters 7 and 8.
 """
 
 from __future__ import annotations
