@@ -22,8 +22,8 @@ from course_lib.training import NonFiniteLoss, evaluate, fit
 
 SEEDS = range(3)
 EPOCHS = (4, 16, 40)
-SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 EXERCISE = ((110, "residual"), (20, "plain"))  # a rate that suits one of them does not suit the other
 EVERY = 8  # steps that are averaged into one point of a curve
 
