@@ -136,8 +136,8 @@ class Nesterov(Optimizer):
     Args:
         params, lr, momentum: as in :class:`Momentum`.
 
-    Source: Y. Nesterov, 1983, in the form of I. Sutskever et al., "On the importance of
-    initialization and momentum in deep learning", 2013, that evaluates the gradient at w.
+    Source: Y. Nesterov, 1983, in the form of Y. Bengio, N. Boulanger-Lewandowski, R. Pascanu,
+    "Advances in optimizing recurrent networks", 2013, that evaluates the gradient at w and not ahead of it.
     """
 
     memory = ("velocity",)
