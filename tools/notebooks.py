@@ -60,14 +60,17 @@ def write(path: Path, text: str) -> bool:
 
 
 def run(
-    notebook: nbformat.NotebookNode, folder: Path, kernel: AsyncKernelManager | None = None
+    notebook: nbformat.NotebookNode,
+    folder: Path,
+    kernel: AsyncKernelManager | None = None,
+    allow_errors: bool = False,
 ) -> list[float]:
     """Execute ``notebook`` in place, its kernel in ``folder``; returns each code cell's seconds.
 
     ``kernel`` is not yet started; None is one in this very environment, whatever the machine calls python3.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: if a cell raises.
+        nbclient.exceptions.CellExecutionError: if a cell raises, unless ``allow_errors``.
     """
     kernel = kernel or AsyncKernelManager(
         kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager()
@@ -78,6 +81,7 @@ def run(
         notebook,
         km=kernel,
         timeout=600,
+        allow_errors=allow_errors,
         record_timing=True,
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},

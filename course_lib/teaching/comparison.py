@@ -51,12 +51,12 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether the first is larger: certainly, or, where the seeds are too few for that, on every one."""
+        """Whether the first is larger, with certainty or, where the seeds are too few for that, on every one."""
         return self.mean > 0 and (self.certain if self.can_be_certain else self.agree == self.n)
 
     @property
     def evidence(self) -> str:
-        """What a claim says of it: ``8 seeds, p ≤ 0.01`` or ``all 5 seeds agree``."""
+        """What a claim adds to its line, ``8 seeds, p ≤ 0.01`` or ``all 5 seeds agree``."""
         return f"{self.n} seeds, p ≤ {CERTAIN}" if self.can_be_certain else f"all {self.n} seeds agree"
 
     def __str__(self) -> str:
