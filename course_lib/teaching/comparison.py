@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether the first is larger, with certainty or, where the seeds are too few for that, on every one."""
+        """Whether the first is larger, with certainty or, with seeds too few for that, on every one."""
         return self.mean > 0 and (self.certain if self.can_be_certain else self.agree == self.n)
 
     @property
