@@ -65,10 +65,57 @@ function number(v, digits = 4) {
 
 // ---- scales, ticks, text ----
 
-// Room for text, from its length and size: measuring it would make the page lay itself out.
-const wide = (text, size = 11) => text.length * size * 0.6;
-const cut = (text, room, size = 11) =>
-  wide(text, size) <= room ? text : text.slice(0, Math.max(1, Math.floor(room / (size * 0.6)) - 1)) + "…";
+// Room for text, as the page's own fonts write it. A canvas measures without making the page lay itself out.
+// Figures of a chart are as wide as each other (tabular): each counts as a zero. Sizes as in explorer.css.
+const FONTS = { tick: "11px", bar: "12px", name: "600 12px" };
+const letters = typeof Intl !== "undefined" && Intl.Segmenter ? new Intl.Segmenter(undefined, { granularity: "grapheme" }) : null;
+const split = (text) => (letters ? Array.from(letters.segment(text), (part) => part.segment) : [...text]);
+
+class Type {
+  constructor() {
+    this.pen = document.createElement("canvas").getContext("2d");
+    this.family = "";
+    this.known = new Map();
+  }
+
+  // The fonts that a node inherits; what was measured is forgotten where they are others, or have been loaded since.
+  of(node, loaded) {
+    const { fontFamily } = getComputedStyle(node);
+    if (loaded || fontFamily !== this.family) this.known.clear();
+    this.family = fontFamily;
+    return this;
+  }
+
+  wide(text, font = "tick") {
+    const key = font + text;
+    let width = this.known.get(key);
+    if (width === undefined) {
+      if (this.known.size > 5000) this.known.clear();
+      this.pen.font = `${FONTS[font]} ${this.family}`;
+      width = this.pen.measureText(text.replace(/\d/g, "0")).width;
+      this.known.set(key, width);
+    }
+    return width;
+  }
+
+  widest(texts, font) {
+    return Math.max(0, ...texts.map((text) => this.wide(text, font)));
+  }
+
+  // The text, or as many of its letters as there is room for, and an ellipsis.
+  cut(text, room, font) {
+    if (this.wide(text, font) <= room) return text;
+    const parts = split(text);
+    let low = 0, high = parts.length - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.wide(parts.slice(0, middle).join("") + "…", font) <= room) low = middle;
+      else high = middle - 1;
+    }
+    return parts.slice(0, low).join("") + "…";
+  }
+}
+
 const clamp = (v, low, high) => Math.min(Math.max(v, low), high);
 const at = (v) => Math.round(v * 10) / 10;
 
@@ -119,6 +166,18 @@ function decades(low, high, most) {
   return { values, labels: values.map(decade), factor: "" };
 }
 
+// Ticks of a horizontal axis, as many as stand apart: make(most) gives them, 'across' places them.
+function spaced(type, make, most, across) {
+  for (let n = Math.max(2, most); ; n--) {
+    const t = make(n), apart = t.values.length > 1 ? Math.abs(across(t.values[1]) - across(t.values[0])) : Infinity;
+    if (type.widest(t.labels) + 8 <= apart) return t;
+    if (n === 2) return { ...t, values: t.values.slice(0, 1), labels: t.labels.slice(0, 1) };
+  }
+}
+
+// Room left of an upright axis for its labels, and never less than 'least', so that panels stand in line.
+const margin = (type, { labels }, least) => Math.max(least, Math.ceil(type.widest(labels)) + 7);
+
 // Axes of a plot box {left, right, top, bottom}: grid, base line, tick labels, names.
 function axes(drawing, box, sx, sy, tx, ty, xlabel, ylabel) {
   const { left, right, top, bottom } = box;
@@ -130,34 +189,37 @@ function axes(drawing, box, sx, sy, tx, ty, xlabel, ylabel) {
   });
   let marks = `M${left} ${bottom}H${right}`;
   tx.values.forEach((v, k) => {
-    const x = at(sx(v)), half = wide(tx.labels[k]) / 2;
+    const label = drawing.type.cut(tx.labels[k], drawing.width), x = at(sx(v)), half = drawing.type.wide(label) / 2;
     marks += `M${x} ${bottom}v4`;
     const shift = Math.min(0, drawing.width - x - half) + Math.max(0, half - x);
-    drawing.texts.push([x + shift, bottom + 16, "middle", "ce-tick", tx.labels[k]]);
+    drawing.texts.push([x + shift, bottom + 16, "middle", "ce-tick", label]);
   });
   drawing.paths.unshift(["ce-grid", grid]);
   drawing.paths.push(["ce-axis", marks]);
   if (ylabel || ty.factor) {
     const text = [ylabel, ty.factor && `(${ty.factor})`].filter(Boolean).join(" ");
-    drawing.texts.push([0, 11, "start", "ce-axis-name", cut(text, drawing.width)]);
+    drawing.texts.push([0, 11, "start", "ce-axis-name", drawing.type.cut(text, drawing.width)]);
   }
   const name = [xlabel, tx.factor && `(${tx.factor})`].filter(Boolean).join(" ");
-  drawing.texts.push([right, bottom + 31, "end", "ce-axis-name", cut(name, drawing.width)]);
+  drawing.texts.push([right, bottom + 31, "end", "ce-axis-name", drawing.type.cut(name, right)]);
 }
 
-const empty = (width, height) => ({ width, height, paths: [], texts: [], points: 0, row: 0 });
+const empty = (type, width, height) => ({ type, width, height, paths: [], texts: [], points: 0, row: 0 });
 
 function nothing(drawing, box) {
-  drawing.texts.push([(box.left + box.right) / 2, (box.top + box.bottom) / 2, "middle", "ce-none", "no finite values"]);
+  const x = (box.left + box.right) / 2, text = drawing.type.cut("no finite values", 2 * Math.min(x, drawing.width - x));
+  drawing.texts.push([x, (box.top + box.bottom) / 2, "middle", "ce-none", text]);
 }
 
 // ---- the seven kinds of panel ----
 
-function histogram(p, width) {
+function histogram(type, p, width) {
   const height = clamp(Math.round(width * 0.72), 112, 200);
-  const drawing = empty(width, height + (p.ylabel ? 6 : 0));
-  const box = { left: 36, right: width - 4, top: p.ylabel ? 22 : 8, bottom: drawing.height - 36 };
+  const drawing = empty(type, width, height + (p.ylabel ? 6 : 0));
+  const box = { left: 0, right: width - 4, top: p.ylabel ? 22 : 8, bottom: drawing.height - 36 };
   const n = p.heights.length, top = Math.max(...p.heights) || 1;
+  const ty = ticks(0, top * 1.04, Math.max(2, Math.floor((box.bottom - box.top) / 40)));
+  box.left = margin(type, ty, 36);
   const [low, high] = p.range;
   const sx = scale(low, high, box.left, box.right), sy = scale(0, top * 1.04, box.bottom, box.top);
   const w = (box.right - box.left) / n, gap = w > 5 ? 1 : 0;
@@ -169,9 +231,9 @@ function histogram(p, width) {
   for (let k = 0; k < n; k++) if (p.heights[k] > 0) d += bar(k);
   drawing.paths.push([`ce-fill ce-s${p.series}`, d]);
   if (!p.log && low < 0 && high > 0) drawing.paths.push(["ce-zero", `M${at(sx(0))} ${box.bottom}V${box.top}`]);
-  const most = Math.max(2, Math.floor((box.right - box.left) / 52));
-  const tx = p.log ? decades(low, high, most) : ticks(low, high, most);
-  axes(drawing, box, sx, sy, tx, ticks(0, top * 1.04, Math.max(2, Math.floor((box.bottom - box.top) / 40))), p.xlabel, p.ylabel);
+  const make = (most) => (p.log ? decades(low, high, most) : ticks(low, high, most));
+  const tx = spaced(type, make, Math.floor((box.right - box.left) / 52), sx);
+  axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   if (!d) nothing(drawing, box);
   const edge = (k) => {
     const v = low + (k / n) * (high - low);
@@ -207,16 +269,17 @@ function extent(values, log) {
   return [low >= 0 && low < 0.3 * room ? 0 : low - 0.04 * room, high + 0.04 * room];
 }
 
-function lines(p, width, spec) {
-  const names = Math.max(...p.labels.map((label) => wide(label, 12)));
+function lines(type, p, width, spec) {
+  const names = type.widest(p.labels, "name");
   const direct = width >= 440 && p.labels.length > 1 && names < width / 4;
   const height = clamp(Math.round(width * 0.62), 190, 300);
-  const drawing = empty(width, height);
-  const margin = direct ? names + 20 : 8;
-  const box = { left: 42, right: width - margin, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
+  const drawing = empty(type, width, height);
+  const box = { left: 0, right: width - (direct ? names + 20 : 8), top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
   const [xlow, xhigh] = p.xlim || (p.x.length > 1 ? [Math.min(...p.x), Math.max(...p.x)] : [p.x[0] - 0.5, p.x[0] + 0.5]);
   const auto = extent(p.y.flat(), p.ylog);
   const [ylow, yhigh] = p.ylim || auto;
+  const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 30)), p.ylog);
+  box.left = margin(type, ty, 42);
   const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
   const inside = (i) => p.x[i] >= xlow && p.x[i] <= xhigh;
   const ends = [];
@@ -235,8 +298,7 @@ function lines(p, width, spec) {
     drawing.paths.push([`ce-line ce-s${s + 1}`, d, spec.dashes[s].join(" ")]);
     drawing.paths.push([`ce-dot ce-s${s + 1}`, dots]);
   });
-  const tx = ticks(xlow, xhigh, Math.max(2, Math.floor((box.right - box.left) / 64)), p.xlog);
-  const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 30)), p.ylog);
+  const tx = spaced(type, (most) => ticks(xlow, xhigh, most, p.xlog), Math.floor((box.right - box.left) / 64), sx);
   axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   if (auto[2]) nothing(drawing, box);
   if (direct) {
@@ -264,26 +326,26 @@ function lines(p, width, spec) {
   });
 }
 
-function bars(p, width) {
+function bars(type, p, width) {
   const row = 26, n = p.labels.length;
-  const drawing = empty(width, n * row + 42);
-  const labels = p.labels.map((label) => cut(label, width * 0.4, 12));
-  const left = Math.max(...labels.map((label) => wide(label, 12))) + 8;
-  const box = { left, right: width - 12, top: 4, bottom: n * row + 6 };
+  const drawing = empty(type, width, n * row + 42);
   const values = p.values.map((v) => v ?? 0);
   const low = p.xlim ? p.xlim[0] : Math.min(0, ...values), high = p.xlim ? p.xlim[1] : Math.max(0, ...values) || (low < 0 ? 0 : 1);
-  const room = Math.max(...p.values.map((v) => wide(number(v, 3), 12))) + 8;
-  const sx = scale(low, high, box.left + (low < 0 ? room : 0), box.right - (high > 0 ? room : 0));
-  const zero = clamp(sx(0), box.left, box.right);
+  const room = type.widest(p.values.map((v) => number(v, 3)), "bar") + 8, taken = 80 + room * ((low < 0) + (high > 0));
+  const labels = p.labels.map((label) => type.cut(label, clamp(width - taken, 0.15 * width, 0.4 * width), "bar"));
+  const left = type.widest(labels, "bar") + 8, box = { left, right: width - 12, top: 4, bottom: n * row + 6 };
+  // Beyond its limits a bar ends at the edge, where its number still has room.
+  const from = box.left + (low < 0 ? room : 0), to = box.right - (high > 0 ? room : 0), line = scale(low, high, from, to);
+  const sx = (v) => clamp(line(v), from, to), zero = sx(0);
   const rect = (k) => {
-    const x = clamp(sx(values[k]), box.left, box.right), a = Math.min(zero, x), w = Math.max(Math.abs(x - zero), 1);
+    const x = sx(values[k]), a = Math.min(zero, x), w = Math.max(Math.abs(x - zero), 1);
     return `M${at(a)} ${box.top + k * row + 4}h${at(w)}v${row - 8}h${at(-w)}z`;
   };
   drawing.paths.push([`ce-fill ce-s${p.series}`, p.values.map((v, k) => (v === null ? "" : rect(k))).join("")]);
-  axes(drawing, box, sx, (y) => y, ticks(low, high, Math.max(2, Math.floor((box.right - left) / 80))), { values: [], labels: [] }, p.xlabel, "");
+  axes(drawing, box, sx, (y) => y, spaced(type, (most) => ticks(low, high, most), Math.floor((box.right - left) / 80), sx), { values: [], labels: [] }, p.xlabel, "");
   drawing.paths.push(["ce-axis", `M${at(zero)} ${box.top}V${box.bottom}`]);
   p.values.forEach((v, k) => {
-    const y = box.top + k * row + row / 2 + 4, x = clamp(sx(values[k]), box.left, box.right);
+    const y = box.top + k * row + row / 2 + 4, x = sx(values[k]);
     drawing.texts.push([left - 8, y, "end", "ce-bar-name", labels[k]]);
     drawing.texts.push([v < 0 ? x - 5 : x + 5, y, v < 0 ? "end" : "start", "ce-value", number(v, 3)]);
   });
@@ -295,14 +357,15 @@ function bars(p, width) {
   });
 }
 
-function scatter(p, width, spec) {
+function scatter(type, p, width, spec) {
   const height = clamp(Math.round(width * 0.7), 220, 380);
-  const drawing = empty(width, height);
-  const box = { left: 48, right: width - 12, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
+  const drawing = empty(type, width, height);
+  const box = { left: 0, right: width - 12, top: p.ylabel || !p.ylog ? 24 : 10, bottom: height - 38 };
   const [xlow, xhigh] = p.xlim || extent(p.x.flat(), p.xlog), [ylow, yhigh] = p.ylim || extent(p.y.flat(), p.ylog);
-  const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
-  const tx = ticks(xlow, xhigh, Math.max(2, Math.floor((box.right - box.left) / 64)), p.xlog);
   const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 36)), p.ylog);
+  box.left = margin(type, ty, 48);
+  const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
+  const tx = spaced(type, (most) => ticks(xlow, xhigh, most, p.xlog), Math.floor((box.right - box.left) / 64), sx);
   axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   if (p.box) {
     const [left, right, low, high] = p.box, x = at(clamp(sx(left), box.left, box.right)), y = at(clamp(sy(high), box.top, box.bottom));
@@ -359,13 +422,13 @@ function cells(drawing, box, p, rgba, text) {
   });
 }
 
-function image(p, width) {
+function image(type, p, width) {
   const fit = Math.min(width, 280, (280 * p.columns) / p.rows);
   const shown = fit >= 2 * p.columns ? p.columns * Math.floor(fit / p.columns) : fit;
   const tall = (shown * p.rows) / p.columns;
-  const drawing = empty(width, tall + (p.xlabel ? 20 : 2));
+  const drawing = empty(type, width, tall + (p.xlabel ? 20 : 2));
   const box = { left: 0, right: shown, top: 0, bottom: tall };
-  if (p.xlabel) drawing.texts.push([0, tall + 15, "start", "ce-axis-name", cut(p.xlabel, width)]);
+  if (p.xlabel) drawing.texts.push([0, tall + 15, "start", "ce-axis-name", type.cut(p.xlabel, width)]);
   const bytes = atob(p.pixels), c = p.channels, gaps = new Set(p.gaps), [low, high] = p.limits;
   const rgba = new Uint8ClampedArray(p.rows * p.columns * 4);
   for (let k = 0; k < p.rows * p.columns; k++) {
@@ -380,12 +443,13 @@ function image(p, width) {
 
 const channels = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
 
-function heatmap(p, width, spec) {
-  const left = p.rowNames ? Math.min(Math.max(...p.rowNames.map((text) => wide(text))) + 10, width * 0.35) : 38;
+function heatmap(type, p, width, spec) {
+  const [a, b] = p.ylim || [0, p.rows - 1], most = Math.max(2, Math.floor(320 / 30));
+  const left = p.rowNames ? Math.min(type.widest(p.rowNames) + 10, width * 0.35) : margin(type, ticks(Math.min(a, b), Math.max(a, b), most), 38);
   const across = width - left - 10;
   const tall = clamp((across / p.columns) * p.rows, Math.min(p.rows * 14, 90), Math.min(across, 320));
   const top = p.ylabel ? 22 : 6;
-  const drawing = empty(width, top + tall + 38);
+  const drawing = empty(type, width, top + tall + 38);
   const box = { left, right: width - 10, top, bottom: top + tall };
   const [low, high] = p.limits, stops = spec.maps[p.colours].map(channels);
   const rgba = new Uint8ClampedArray(p.rows * p.columns * 4);
@@ -396,22 +460,23 @@ function heatmap(p, width, spec) {
     rgba[4 * k + 3] = 255;
   });
   // Names stand in the middle of their cells; numbers at round values between the edges.
-  const axis = (names, limits, n, from, to, room) => {
+  const axis = (names, limits, n, from, to, room, upright) => {
     if (names) {
       const step = Math.ceil(n / Math.max(1, Math.floor(Math.abs(to - from) / room)));
       const shown = names.map((_, k) => k).filter((k) => k % step === 0);
       return [(k) => from + ((k + 0.5) / n) * (to - from), { values: shown, labels: shown.map((k) => names[k]) }];
     }
     const whole = !limits, [a, b] = limits || [-0.5, n - 0.5];
-    const t = ticks(Math.min(a, b), Math.max(a, b), Math.max(2, Math.floor(Math.abs(to - from) / room)));
+    const place = scale(a, b, from, to), most = Math.max(2, Math.floor(Math.abs(to - from) / room));
+    const make = (most) => ticks(Math.min(a, b), Math.max(a, b), most), t = upright ? make(most) : spaced(type, make, most, place);
     const keep = t.values.map((v, k) => k).filter((k) => !whole || Number.isInteger(Number(t.values[k].toFixed(6))));
     const labels = keep.map((k) => (whole ? String(Math.round(t.values[k])) : t.labels[k]));
-    return [scale(a, b, from, to), { values: keep.map((k) => t.values[k]), labels, factor: whole ? "" : t.factor }];
+    return [place, { values: keep.map((k) => t.values[k]), labels, factor: whole ? "" : t.factor }];
   };
-  const longest = p.columnNames ? Math.max(...p.columnNames.map((text) => wide(text))) + 8 : 52;
+  const longest = p.columnNames ? type.widest(p.columnNames) + 8 : 52;
   const [sx, tx] = axis(p.columnNames, p.xlim, p.columns, box.left, box.right, longest);
-  const [sy, ty] = axis(p.rowNames, p.ylim, p.rows, box.top, box.bottom, p.rowNames ? 15 : 30);
-  if (p.rowNames) ty.labels = ty.labels.map((label) => cut(label, left - 8));
+  const [sy, ty] = axis(p.rowNames, p.ylim, p.rows, box.top, box.bottom, p.rowNames ? 15 : 30, true);
+  if (p.rowNames) ty.labels = ty.labels.map((label) => type.cut(label, left - 8));
   axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   drawing.paths.shift();
   if (p.written) write(drawing, box, p, rgba);
@@ -427,7 +492,7 @@ function heatmap(p, width, spec) {
 // Each cell's number in its middle, dark on light cells and light on dark ones, if all of them have room.
 function write(drawing, box, p, rgba) {
   const w = (box.right - box.left) / p.columns, h = (box.bottom - box.top) / p.rows;
-  const room = (texts) => Math.max(...texts.map((text) => wide(text))) <= w - 2;
+  const room = (texts) => drawing.type.widest(texts) <= w - 2;
   // As many decimals everywhere as the largest number needs, as in a printed matrix.
   const known = p.values.filter((v) => v !== null), top = Math.max(...known.map(Math.abs), 1e-9);
   const whole = known.every(Number.isInteger), decimals = (digits) => clamp(digits - 1 - Math.floor(Math.log10(top)), 0, 9);
@@ -452,16 +517,19 @@ function clipped(x1, y1, x2, y2, { left, right, top, bottom }) {
   return from > to ? null : [x1 + from * (x2 - x1), y1 + from * (y2 - y1), x1 + to * (x2 - x1), y1 + to * (y2 - y1)];
 }
 
-function landscape(p, width, spec) {
+function landscape(type, p, width, spec) {
   const [xlow, xhigh] = p.xlim, [ylow, yhigh] = p.ylim, top = p.ylabel ? 24 : 10;
   // One scale for both axes, in the width that there is or, where that were too tall, in 420 pixels of height.
-  const unit = Math.min((width - 48) / (xhigh - xlow), 420 / (yhigh - ylow));
+  const tallest = Math.min(420, ((width - 48) / (xhigh - xlow)) * (yhigh - ylow));
+  const ty = ticks(ylow, yhigh, Math.max(2, Math.floor(tallest / 36))), left = margin(type, ty, 38);
+  const unit = Math.min((width - left - 10) / (xhigh - xlow), 420 / (yhigh - ylow));
   const tall = unit * (yhigh - ylow), across = unit * (xhigh - xlow);
-  const drawing = empty(width, top + tall + 38);
-  const box = { left: 38, right: 38 + across, top, bottom: top + tall };
+  const drawing = empty(type, width, top + tall + 38);
+  const box = { left, right: left + across, top, bottom: top + tall };
   const sx = scale(xlow, xhigh, box.left, box.right), sy = scale(ylow, yhigh, box.bottom, box.top);
   const within = (x, y) => x >= box.left && x <= box.right && y >= box.top && y <= box.bottom;
-  axes(drawing, box, sx, sy, ticks(xlow, xhigh, Math.max(2, Math.floor(across / 64))), ticks(ylow, yhigh, Math.max(2, Math.floor(tall / 36))), p.xlabel, p.ylabel);
+  const tx = spaced(type, (most) => ticks(xlow, xhigh, most), Math.floor(across / 64), sx);
+  axes(drawing, box, sx, sy, tx, ty, p.xlabel, p.ylabel);
   drawing.paths.shift();
   drawing.paths.push(["ce-axis", `M${box.left} ${box.bottom}V${box.top}H${box.right}V${box.bottom}`]);
   // A level is written on its line, right of the middle and in the upper half, where the line passes there.
@@ -535,9 +603,8 @@ function svgNodes(parent, tag, wanted) {
 }
 
 class Panel {
-  constructor(parent, spec, tip) {
-    this.spec = spec;
-    this.tip = tip;
+  constructor(parent, spec, tip, type) {
+    Object.assign(this, { spec, tip, type });
     this.point = null;
     this.root = make("div", "ce-panel", parent);
     this.root.tabIndex = 0;
@@ -581,7 +648,7 @@ class Panel {
 
   draw(panel, width, longest) {
     this.panel = panel;
-    const drawing = (this.drawing = DRAW[panel.kind](panel, width, this.spec));
+    const drawing = (this.drawing = DRAW[panel.kind](this.type, panel, width, this.spec));
     if (this.title.textContent !== panel.title) this.title.textContent = panel.title;
     if (this.note.firstChild?.data !== panel.note) this.note.textContent = panel.note;
     // The longest note of all frames keeps its room, so that nothing jumps when a control moves.
@@ -853,7 +920,7 @@ function render({ model, el }) {
   const start = frame(startIndex(spec.controls));
   // Panels of one kind stand on one base line, whatever the length of their notes.
   grid.classList.toggle("ce-even", start.panels.every((p) => p.kind === start.panels[0].kind));
-  const panels = start.panels.map(() => new Panel(grid, spec, tip));
+  const type = new Type(), panels = start.panels.map(() => new Panel(grid, spec, tip, type));
   const longest = panels.map((_, p) => {
     let text = "";
     for (let i = 0; i < spec.frames.count; i++) { const note = notes(p, i); if (note.length > text.length) text = note; }
@@ -881,8 +948,9 @@ function render({ model, el }) {
   }
 
   let panelWidth = 0;
-  function draw() {
+  function draw(loaded) {
     if (!panelWidth) return;
+    type.of(grid, loaded);
     frameNow.panels.forEach((panel, p) => panels[p].draw(panel, panelWidth, longest[p].length > panel.note.length ? longest[p] : panel.note));
     if (summary.textContent !== frameNow.summary) summary.textContent = frameNow.summary;
   }
@@ -943,8 +1011,11 @@ function render({ model, el }) {
   panelWidth = Math.max(0, layout());
   update(true);
   resized.observe(grid);
+  const retype = () => draw(true);
+  document.fonts.addEventListener("loadingdone", retype);
   return () => {
     resized.disconnect();
+    document.fonts.removeEventListener("loadingdone", retype);
     clearTimeout(timer);
     clearTimeout(late);
     document.removeEventListener("pointerdown", tip.elsewhere);

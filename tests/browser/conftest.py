@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# What a page is written in: never what happens to be installed. Debian's packages of these are in .ci/run.
+FONTS = {"dejavu": "DejaVu Sans", "liberation": "Liberation Sans", "cjk": "WenQuanYi Micro Hei"}
 ELSEWHERE = re.compile(r"^(?!file:|data:|blob:)")
 
 
@@ -50,6 +54,20 @@ class Visit:
 OpenPage = Callable[..., Visit]
 
 
+def fontconfig(fonts: str, folder: Path) -> Path:
+    """A configuration that knows one of FONTS and nothing else, for the variable FONTCONFIG_FILE."""
+    if shutil.which("fc-list") is None:
+        lacking("there is no fc-list: install fontconfig")
+    found = subprocess.run(["fc-list", FONTS[fonts], "file"], capture_output=True, text=True, check=True)
+    folders = {str(Path(line.rstrip(": ")).parent) for line in found.stdout.splitlines()}
+    if not folders:
+        lacking(f"the font {FONTS[fonts]} is not installed: .ci/run names the package")
+    file = folder / f"{fonts}.conf"
+    entries = "".join(f"<dir>{each}</dir>" for each in sorted(folders))
+    file.write_text(f"<fontconfig>{entries}<cachedir>{folder / 'cache'}</cachedir></fontconfig>")
+    return file
+
+
 @pytest.fixture(scope="session")
 def book() -> Path:
     """The folder of the built book."""
@@ -58,17 +76,32 @@ def book() -> Path:
     return BOOK
 
 
-# Not for the session: while Playwright runs, its event loop stands in the way of the tests of Jupyter.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium."""
+@contextmanager
+def started(fonts: str, folder: Path) -> Iterator[Browser]:
+    """The system's Chromium, which finds one family of fonts."""
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         lacking("there is no Chromium: install it, for example with `apt-get install chromium`")
+    environment = {**os.environ, "FONTCONFIG_FILE": str(fontconfig(fonts, folder))}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS, env=environment)
         yield browser
         browser.close()
+
+
+# Not for the session: while Playwright runs, its event loop stands in the way of the tests of Jupyter.
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The system's Chromium with the fonts that come with it and are wide: what has room in them has room."""
+    with started("dejavu", tmp_path_factory.mktemp("fonts")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", params=FONTS)
+def lettered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium with each of FONTS."""
+    with started(request.param, tmp_path_factory.mktemp("fonts")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,10 +22,6 @@ from course_lib.explorer import (
     static,
 )
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SHELL = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Test</title>'
     '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
@@ -66,16 +61,6 @@ def everything(rate, optimizer, gaps):
         ],
         summary=f"Rate {rate}, {optimizer}.",
     )
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if not CHROMIUM.exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -416,18 +401,6 @@ def test_touch_leaves_the_value_standing_until_the_next_touch(visit):
     assert first(page).locator(".ce-tip").is_visible()
     page.touchscreen.tap(box["x"] + 70, box["y"] - 40)
     assert first(page).locator(".ce-tip").is_hidden()
-
-
-def test_axis_text_stays_inside_its_panel(visit):
-    for width in (360, 800):
-        page = visit(viewport={"width": width, "height": 900})
-        outside = page.evaluate(
-            """() => [...document.querySelectorAll(".ce-plot text")].filter((text) => {
-                const a = text.getBoundingClientRect(), b = text.closest(".ce-panel").getBoundingClientRect();
-                return a.width && (a.left < b.left - 3 || a.right > b.right + 3);
-            }).map((text) => text.textContent)"""
-        )
-        assert outside == []
 
 
 def test_without_scripts_the_picture_stays(visit):
