@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 Group = dict[str, Any]  # a parameter group: "params", and the settings that hold for them
 State = dict[str, Any]  # what is remembered of one parameter
@@ -230,7 +231,7 @@ class Adam(Optimizer):
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         lr_hat = group["lr"] / (1 - beta1**t)  # m's correction, moved to lr
-        root_v_hat = v.sqrt().div_(math.sqrt(1 - beta2**t))
+        root_v_hat = v.sqrt().div_((1 - beta2**t) ** 0.5)  # not math.sqrt: β₂ may be a tensor
         w.addcdiv_(m, root_v_hat.add_(group["eps"]), value=-lr_hat)
 
 
@@ -290,7 +291,9 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
 
 
 def _check(name: str, value: Any) -> None:
-    """Raises ValueError for a setting out of its range."""
+    """Raises ValueError for a setting out of its range. One that is being traced has no value yet."""
+    if isinstance(value, FakeTensor):
+        return
     if name == "betas":
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise ValueError(f"betas is {value!r}; give two numbers from 0 up to 1, such as (0.9, 0.999)")
