@@ -1012,3 +1012,31 @@ const KERNELS = {
 };
 
 export const OPERATIONS = [...Object.keys(VIEWS), ...Object.keys(KERNELS)];
+
+// ---- Random numbers, the same as course_lib.graph.random.Generator ----
+
+function stirred(x) {
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+export function generator(seed) {
+  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) throw new Error(`seed is ${seed}; it must be a whole number from 0 to 2³² − 1`);
+  let state = stirred(seed);
+
+  function integer() {
+    state = (state + 0x9e3779b9) >>> 0;
+    return stirred(state);
+  }
+  function uniform() {
+    const high = integer() >>> 5, low = integer() >>> 6;
+    return (high * 2 ** 26 + low) / 2 ** 53;
+  }
+  function normal() {
+    const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
+    return radius * Math.cos(2 * Math.PI * uniform());
+  }
+  const filled = (draw) => (...shape) => ({ data: Float64Array.from({ length: count(shape) }, draw), shape });
+  return { integer, uniform, normal, uniforms: filled(uniform), normals: filled(normal) };
+}

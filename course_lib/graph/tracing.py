@@ -8,7 +8,8 @@ the record: no change in place, and only operations that :mod:`course_lib.graph.
 from __future__ import annotations
 
 import inspect
-import traceback
+import linecache
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,10 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-)
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from course_lib.graph.lowering import Graph, lower
 from course_lib.graph.operations import decompositions
@@ -50,6 +47,10 @@ VALUES = {
     "numpy": "a tensor turned into a NumPy array, which would freeze its values: use torch's operation",
     "__array__": "a tensor turned into a NumPy array, which would freeze its values: use torch's operation",
 }  # fmt: skip
+ASKED = (
+    "the value of a tensor where torch takes a Python number, which would freeze it: leave numbers tensors "
+    "of 0 dimensions; sizes and counts are fixed in the page, so give them as constants"
+)
 SHAPE = (
     "a result whose shape depends on values (nonzero, unique, masked_select, x[mask]); shapes are fixed in "
     "the page: keep the shape and use torch.where(mask, x, 0), or torch.topk with a fixed k"
@@ -94,14 +95,7 @@ def trace(fn: Callable[..., Any], inputs: Mapping[str, Value]) -> Graph:
         form.append(structure)
         return [_as_output(leaf, fn) for leaf in leaves]
 
-    try:
-        recorded = _record(flat, list(example.values()))
-    except Untraceable:
-        raise
-    except DynamicOutputShapeException as error:
-        raise Untraceable(f"{_line(error, fn)}: {SHAPE} ({error.func})") from None
-    except DataDependentOutputException as error:
-        raise Untraceable(f"{_line(error, fn)}: {VALUES['item']} ({error.func})") from None
+    recorded = _record(flat, list(example.values()))
     functional = _functionalize(recorded, list(example.values()), fn)
     return lower(functional, list(example), form[-1])
 
@@ -134,8 +128,7 @@ def _as_output(leaf: Any, fn: Callable) -> Tensor:
 
 def _record(flat: Callable[..., list[Tensor]], example: list[Tensor]) -> fx.GraphModule:
     """The first pass: what torch is asked for, below autograd."""
-    tracer = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True, record_stack_traces=True)
-    return tracer(*example)
+    return make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
 
 
 def _functionalize(recorded: fx.GraphModule, example: list[Tensor], fn: Callable) -> fx.GraphModule:
@@ -197,22 +190,25 @@ class _Watch(TorchFunctionMode):
 
     def __init__(self, fn: Callable) -> None:
         super().__init__()
-        self.fn, self.chance = fn, _Chance(fn)
+        self.fn, self.record = fn, _Record(fn)
 
     def __enter__(self) -> _Watch:
         super().__enter__()
-        self.chance.__enter__()
+        self.record.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.chance.__exit__(*error)
+        self.record.__exit__(*error)
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in VALUES and args and isinstance(args[0], FakeTensor):
-            raise Untraceable(f"{_line(None, self.fn)}: {VALUES[name]}")
+            raise Untraceable(f"{_line(self.fn)}: {VALUES[name]}")
+        if name.rstrip("_") == "lerp" and len(args) == 3 and isinstance(args[2], Tensor):
+            kwargs = {**kwargs, "value": args[2]}
+            args = args[:2]
         factor = "alpha" if isinstance(kwargs.get("alpha"), Tensor) else "value"
         if isinstance(kwargs.get(factor), Tensor) and name.rstrip("_") in WRITTEN_OUT:
             out = WRITTEN_OUT[name.rstrip("_")](*args, kwargs[factor])
@@ -221,6 +217,7 @@ class _Watch(TorchFunctionMode):
 
 
 WRITTEN_OUT: dict[str, Callable[..., Tensor]] = {
+    "lerp": lambda x, y, value: x + value * (y - x),
     "add": lambda x, y, alpha: x + alpha * y,
     "sub": lambda x, y, alpha: x - alpha * y,
     "addcmul": lambda x, y, z, value: x + value * y * z,
@@ -228,46 +225,64 @@ WRITTEN_OUT: dict[str, Callable[..., Tensor]] = {
 }
 
 
-class _Chance(TorchDispatchMode):
-    """Refuses random numbers."""
+class _Record(TorchDispatchMode):
+    """Notes for every operation the line that it comes from, and refuses those that no page can repeat."""
 
     def __init__(self, fn: Callable) -> None:
         super().__init__()
         self.fn = fn
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Untraceable(f"{_line(None, self.fn)}: {CHANCE} ({resolve_name(func) or func})")
-        return func(*args, **kwargs or {})
+        if func.namespace == "profiler":  # torch's optimizers time their steps: no part of the computation
+            with _disable_current_modes():
+                return func(*args, **kwargs or {})
+        reason = _refused(func, args)
+        if reason:
+            name = str(func).removesuffix(".default")
+            raise Untraceable(f"{_line(self.fn)}: {reason} ({name})")
+        with fx.traceback.preserve_node_meta():
+            fx.traceback.set_stack_trace([_line(self.fn)])
+            return func(*args, **kwargs or {})
+
+
+def _refused(func: Any, args: tuple) -> str | None:
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        return CHANCE
+    if not any(isinstance(arg, FakeTensor) for arg in pytree.tree_leaves(args)):
+        return None  # a tensor from outside: its values are known
+    if func is torch.ops.aten.index.Tensor:
+        masks = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        return SHAPE if masks else None
+    if torch.Tag.dynamic_output_shape in func.tags:
+        return SHAPE
+    return ASKED if torch.Tag.data_dependent_output in func.tags else None
 
 
 def _name(fn: Callable) -> str:
     return getattr(fn, "__name__", type(fn).__name__)
 
 
-def _line(error: BaseException | None, fn: Callable) -> str:
-    """The line that led to ``error``, or to here: in the file of ``fn`` if there is one, else the nearest."""
-    frames = traceback.extract_tb(error.__traceback__) if error else traceback.extract_stack()
-    return _spoken([(f.filename, f.lineno, f.line) for f in frames], fn)
+def _line(fn: Callable) -> str:
+    """The line being run: the innermost in the file of ``fn`` if there is one, else outside of torch."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    home, nearest = code.co_filename if code else "", None
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file == home:
+            return _spoken(fn, file, frame.f_lineno, home)
+        if nearest is None and not file.startswith((OURS, TORCH, "<")):
+            nearest = file, frame.f_lineno
+        frame = frame.f_back
+    return _spoken(fn, *nearest, home) if nearest else _name(fn)
+
+
+def _spoken(fn: Callable, file: str, line: int, home: str) -> str:
+    place = "" if file == home else f" of {Path(file).name}"
+    return f"{_name(fn)}, line {line}{place}, `{linecache.getline(file, line).strip()}`"
 
 
 def _line_of(node: Any, fn: Callable) -> str:
     """The line that a node of the graph comes from."""
-    frames = []
-    lines = (node.meta.get("stack_trace") or "").splitlines() if isinstance(node, fx.Node) else []
-    for k, line in enumerate(lines):
-        if line.strip().startswith('File "'):
-            file, number = line.strip().removeprefix('File "').split('", line ')
-            text = lines[k + 1].strip() if k + 1 < len(lines) else ""
-            frames.append((file, int(number.split(",")[0]), text))
-    return _spoken(frames, fn)
-
-
-def _spoken(frames: list[tuple[str, int | None, str | None]], fn: Callable) -> str:
-    code = getattr(inspect.unwrap(fn) if callable(fn) else fn, "__code__", None)
-    home = code.co_filename if code else ""
-    outside = [f for f in frames if not f[0].startswith((OURS, TORCH)) and "<eval_with_key>" not in f[0]]
-    at_home = [f for f in outside if f[0] == home]
-    for _, number, text in reversed(at_home or outside):
-        return f"{_name(fn)}, line {number}, `{(text or '').strip()}`"
-    return _name(fn)
+    noted = node.meta.get("stack_trace") if isinstance(node, fx.Node) else None
+    return noted or _name(fn)

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Page
 from torch import Tensor, nn
 
 from course_lib import explorer, graph, layers
+from course_lib.graph.random import Generator
 
 pytestmark = pytest.mark.browser
 
@@ -673,3 +674,19 @@ def test_what_comes_out_can_go_in_again(engine: Engine) -> None:
         made.to_dict(),
     )
     assert found == [[2, 6, 1, 3, 0, 0], [4, 12, 2, 6, 1, 3], [8, 24, 4, 12, 2, 6], [16, 48, 8, 24, 4, 12]]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345, 2**32 - 1])
+def test_the_page_draws_the_same_random_numbers(engine: Engine, seed: int) -> None:
+    found = engine.page.evaluate(
+        """(seed) => {
+          const g = engine.generator(seed);
+          const draw = (f) => Array.from({length: 500}, f);
+          return {integers: draw(g.integer), uniforms: [...g.uniforms(10, 50).data], normals: draw(g.normal)};
+        }""",
+        seed,
+    )
+    ours = Generator(seed)
+    assert found["integers"] == [ours.integer() for _ in range(500)]
+    assert found["uniforms"] == ours.uniforms(500).tolist()
+    assert found["normals"] == pytest.approx(ours.normals(500).tolist(), rel=1e-12, abs=1e-12)
