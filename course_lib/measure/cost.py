@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.terminal import printable
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -75,7 +77,7 @@ class Summary:
             for row in table
         ]
         rule = "─" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return printable("\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]))
 
     __repr__ = __str__
 

@@ -10,16 +10,18 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from course_lib import device as devices
 from course_lib import plotting
+from course_lib.terminal import printable
 
 
 def in_notebook() -> bool:
@@ -35,7 +37,7 @@ def in_notebook() -> bool:
 def show(plain: str, **rich: str) -> None:
     """Display ``plain``, with richer forms of it (``html=…``, ``markdown=…``) where a notebook shows them."""
     if not in_notebook():
-        print(plain)
+        print(printable(plain))
         return
     from IPython.display import display
 
@@ -72,13 +74,29 @@ def require(*requirements: str) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         held = Path(folder, "constraints.txt")
-        installed = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
-        held.write_text("".join(f"{name}=={version}\n" for name, version in installed.items() if name))
+        held.write_text("".join(f"{name}=={version}\n" for name, version in _installed()), "utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(held), *missing]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ImportError(f"this chapter needs {', '.join(missing)}, and pip failed:\n{done.stderr.strip()}")
     importlib.invalidate_caches()
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """Name and version of each package, but for those that pip could not be held to.
+
+    Debian's own packages are versioned ``1.1build1``, a half-removed one has no metadata at all. pip refuses
+    a whole list for one such line, so they stay out of it: what it does not know, it does not replace.
+    """
+    for one in importlib.metadata.distributions():
+        metadata = one.metadata
+        name, version = (metadata["Name"], metadata["Version"]) if metadata else (None, None)
+        try:
+            Requirement(f"{name}=={version}")
+            Version(version or "")
+        except (InvalidRequirement, InvalidVersion):
+            continue
+        yield name, version
 
 
 def _is_installed(text: str) -> bool:
@@ -87,9 +105,13 @@ def _is_installed(text: str) -> bool:
     except InvalidRequirement as error:
         raise ValueError(f"requirement is {text!r}; it must be as pip takes it, 'optuna>=4.2' say") from error
     try:
-        return requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+        version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         return False
+    try:
+        return requirement.specifier.contains(Version(version or ""), prereleases=True)
+    except InvalidVersion:  # there, and nobody can say whether it is new enough: it is left alone
+        return True
 
 
 def show_source(thing: Callable[..., Any] | type | ModuleType, docstring: bool = False) -> None:
