@@ -4,18 +4,24 @@ The panel functions take tensors (any device), arrays or lists, and return JSON-
 Numbers keep four significant digits (histogram heights and heat maps three), which is more than a
 reader can see and a quarter of the bytes. A value that is not finite becomes ``None``, is counted
 under ``"missing"`` and named in the panel's note: the drawing shows a gap, never a made-up number.
+
+What needs no values, shapes and names, is checked here; what does is in ``finish.py``, so that a panel whose
+values are only known in the page can be finished there.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from course_lib import palette
+from course_lib.explorer.finish import FINISH, rounded
+from course_lib.explorer.template import recording
 
 Panel = dict[str, Any]
 KINDS = ("histogram", "lines", "bars", "scatter", "image", "heatmap", "landscape")
@@ -46,46 +52,24 @@ def histogram(
     x = _tensor(values, "histogram", "values").flatten()
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"histogram: bins is {bins!r}; it must be a whole number from 1 up")
-    total = x.numel()
-    if total == 0:
+    if x.numel() == 0:
         raise ValueError("histogram: values is empty; there is nothing to count")
     if not 1 <= series <= palette.SERIES:
         raise ValueError(f"histogram: series is {series!r}; the palette has 1 to {palette.SERIES}")
-    low, high = (v.item() for v in torch.aminmax(x))
-    missing = 0
-    if not math.isfinite(high - low):  # NaN and infinity both show in the extremes: no mask otherwise
-        x = x[x.isfinite()]
-        missing = total - x.numel()
-    zeros = 0
-    if log:
-        x = x[x != 0].abs().log10()
-        zeros = total - missing - x.numel()
-    if range is not None:
-        low, high = _limits(range, "histogram", "range")
-    elif x.numel():
-        low, high = _own_range(x)
-    else:
-        low, high = 0.0, 1.0
-    # histc leaves out what lies beyond the ends, which is right for a range that was asked for.
-    counts = torch.histc(x, bins, low, high).tolist() if x.numel() else [0.0] * bins
-    outside = round(x.numel() - sum(counts))
-    remarks = [note]
-    if zeros:
-        remarks.append(f"{_percent(zeros, total)} zero")
-    if outside > 0:
-        remarks.append(f"{_percent(outside, total)} beyond")
-    return {
-        "kind": "histogram",
-        "title": title,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "note": _note(remarks, missing),
-        "range": _round_ends(low, high),
-        "log": bool(log),
-        "heights": _round([c / total for c in counts], 3, floor=1e-6),
-        "series": series,
-        "missing": missing,
-    }
+    return _panel(
+        {
+            "kind": "histogram",
+            "title": title,
+            "xlabel": xlabel,
+            "ylabel": ylabel,
+            "note": note,
+            "values": x,
+            "bins": bins,
+            "range": None if range is None else list(_limits(range, "histogram", "range")),
+            "log": bool(log),
+            "series": series,
+        }
+    )
 
 
 def lines(
@@ -99,12 +83,14 @@ def lines(
     yscale: str = "linear",
     xlim: tuple[float, float] | None = None,
     ylim: tuple[float, float] | None = None,
+    upto: int | None = None,
     note: str = "",
 ) -> Panel:
     """Up to six lines over one x: ``{"label": y, ...}``, each y of the same length as x.
 
     x: default 0, 1, 2, ...  xscale, yscale: ``"linear"`` or ``"log"``; on a log axis a value that is
     not positive is a gap, and the note says how many there are.
+    upto: draw only what comes up to this place of each line, 0 the first point alone; the axes stay.
 
     Raises ValueError for no series, more than six, lengths that differ, and unknown scales.
     """
@@ -113,40 +99,33 @@ def lines(
     if len(series) > palette.SERIES:
         raise ValueError(f"lines: {len(series)} series; at most {palette.SERIES} can be told apart")
     _check_scales("lines", xscale=xscale, yscale=yscale)
-    ys = {label: _tensor(y, "lines", f"series {label!r}").flatten().tolist() for label, y in series.items()}
+    ys = {label: _tensor(y, "lines", f"series {label!r}").flatten() for label, y in series.items()}
     length = len(next(iter(ys.values())))
-    xs = list(map(float, torch.arange(length))) if x is None else _tensor(x, "lines", "x").flatten().tolist()
     if length == 0:
         raise ValueError(f"lines: series {next(iter(ys))!r} is empty; give at least one point")
+    xs = torch.arange(length).tolist() if x is None else _tensor(x, "lines", "x").flatten()
     for label, y in [*ys.items(), ("x", xs)]:
         if len(y) != length:
             raise ValueError(
                 f"lines: {label!r} has {len(y)} values and {next(iter(ys))!r} {length}; make them equal"
             )
-    if not all(map(math.isfinite, xs)):
-        raise ValueError("lines: x has a value that is not finite; every x must be a number")
-    if xscale == "log" and min(xs) <= 0:
-        raise ValueError(f"lines: x has {min(xs):.4g} on a log axis; every x must be above 0")
-    missing = sum(not math.isfinite(v) for y in ys.values() for v in y)
-    below = 0
-    if yscale == "log":
-        below = sum(v <= 0 for y in ys.values() for v in y if math.isfinite(v))
-        ys = {label: [v if v > 0 else math.nan for v in y] for label, y in ys.items()}
-    return {
-        "kind": "lines",
-        "title": title,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "note": _note([note, f"{below:,} not positive" if below else ""], missing),
-        "x": _round(xs),
-        "labels": [str(label) for label in ys],
-        "y": [_round(y) for y in ys.values()],
-        "xlog": xscale == "log",
-        "ylog": yscale == "log",
-        "xlim": _optional_limits(xlim, "lines", "xlim", positive=xscale == "log"),
-        "ylim": _optional_limits(ylim, "lines", "ylim", positive=yscale == "log"),
-        "missing": missing,
-    }
+    return _panel(
+        {
+            "kind": "lines",
+            "title": title,
+            "xlabel": xlabel,
+            "ylabel": ylabel,
+            "note": note,
+            "x": xs,
+            "labels": [str(label) for label in ys],
+            "y": list(ys.values()),
+            "xlog": xscale == "log",
+            "ylog": yscale == "log",
+            "xlim": _optional_limits(xlim, "lines", "xlim", positive=xscale == "log"),
+            "ylim": _optional_limits(ylim, "lines", "ylim", positive=yscale == "log"),
+            "upto": _upto(upto, "lines"),
+        }
+    )
 
 
 def bars(
@@ -166,9 +145,9 @@ def bars(
     Raises ValueError for no bars and for labels and values of different length.
     """
     if isinstance(values, Mapping):
-        labels, numbers = list(values), _tensor(list(values.values()), "bars", "values").tolist()
+        labels, numbers = list(values), _tensor(list(values.values()), "bars", "values")
     elif heights is not None:
-        labels, numbers = list(values), _tensor(heights, "bars", "values").flatten().tolist()
+        labels, numbers = list(values), _tensor(heights, "bars", "values").flatten()
     else:
         raise ValueError(f'bars: got {values!r:.60}; give {{"label": value, ...}} or labels and values')
     if not labels or len(labels) != len(numbers):
@@ -177,18 +156,18 @@ def bars(
         )
     if not 1 <= series <= palette.SERIES:
         raise ValueError(f"bars: series is {series!r}; the palette has 1 to {palette.SERIES}")
-    missing = sum(not math.isfinite(v) for v in numbers)
-    return {
-        "kind": "bars",
-        "title": title,
-        "xlabel": xlabel,
-        "note": _note([note], missing),
-        "labels": [str(label) for label in labels],
-        "values": _round(numbers),
-        "xlim": _optional_limits(xlim, "bars", "xlim"),
-        "series": series,
-        "missing": missing,
-    }
+    return _panel(
+        {
+            "kind": "bars",
+            "title": title,
+            "xlabel": xlabel,
+            "note": note,
+            "labels": [str(label) for label in labels],
+            "values": numbers,
+            "xlim": _optional_limits(xlim, "bars", "xlim"),
+            "series": series,
+        }
+    )
 
 
 def scatter(
@@ -227,55 +206,42 @@ def scatter(
     _check_colours("scatter", colours)
     xs, ys = [], []
     for label, (x, y) in series.items():
-        for axis, scale, numbers, into in (("x", xscale, x, xs), ("y", yscale, y, ys)):
-            into.append(_tensor(numbers, "scatter", f"{axis} of {label!r}").flatten().tolist())
-            odd = [v for v in into[-1] if not math.isfinite(v) or (scale == "log" and v <= 0)]
-            if odd:
-                rule = "finite and above 0 on a log axis" if scale == "log" else "finite"
-                raise ValueError(
-                    f"scatter: {axis} of {label!r} has {odd[0]:.4g}; every {axis} must be {rule}"
-                )
+        xs.append(_tensor(x, "scatter", f"x of {label!r}").flatten())
+        ys.append(_tensor(y, "scatter", f"y of {label!r}").flatten())
         if len(xs[-1]) != len(ys[-1]):
             raise ValueError(
                 f"scatter: {label!r} has {len(xs[-1])} xs and {len(ys[-1])} ys; give as many of each"
             )
-    numbers, ends, missing = None, None, 0
     if values is not None:
-        z = _tensor(values, "scatter", "values").flatten()
-        if len(series) > 1 or len(z) != len(xs[0]):
+        values = _tensor(values, "scatter", "values").flatten()
+        if len(series) > 1 or len(values) != len(xs[0]):
             raise ValueError(
-                f"scatter: {len(z)} values for {len(series)} series of {', '.join(str(len(x)) for x in xs)} "
-                "points; give one series and one value a point"
+                f"scatter: {len(values)} values for {len(series)} series of "
+                f"{', '.join(str(len(x)) for x in xs)} points; give one series and one value a point"
             )
-        good = z[z.isfinite()]
-        missing = len(z) - len(good)
-        low, high = (
-            _limits(limits, "scatter", "limits") if limits is not None
-            else _own_range(good) if len(good) else (0.0, 1.0)
-        )  # fmt: skip
-        numbers, ends = _round(z.tolist()), _round_ends(low, high)
-    return {
-        "kind": "scatter",
-        "title": title,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "zlabel": zlabel,
-        "note": _note([note], missing),
-        "labels": [str(label) for label in series],
-        "x": [_round(x) for x in xs],
-        "y": [_round(y) for y in ys],
-        "values": numbers,
-        "limits": ends,
-        "colours": colours,
-        "box": None if box is None else [
-            *_limits(box[:2], "scatter", "box[:2]"), *_limits(box[2:], "scatter", "box[2:]")
-        ],
-        "xlog": xscale == "log",
-        "ylog": yscale == "log",
-        "xlim": _optional_limits(xlim, "scatter", "xlim", positive=xscale == "log"),
-        "ylim": _optional_limits(ylim, "scatter", "ylim", positive=yscale == "log"),
-        "missing": missing,
-    }  # fmt: skip
+    return _panel(
+        {
+            "kind": "scatter",
+            "title": title,
+            "xlabel": xlabel,
+            "ylabel": ylabel,
+            "zlabel": zlabel,
+            "note": note,
+            "labels": [str(label) for label in series],
+            "x": xs,
+            "y": ys,
+            "values": values,
+            "limits": None if limits is None else list(_limits(limits, "scatter", "limits")),
+            "colours": colours,
+            "box": None if box is None else [
+                *_limits(box[:2], "scatter", "box[:2]"), *_limits(box[2:], "scatter", "box[2:]")
+            ],
+            "xlog": xscale == "log",
+            "ylog": yscale == "log",
+            "xlim": _optional_limits(xlim, "scatter", "xlim", positive=xscale == "log"),
+            "ylim": _optional_limits(ylim, "scatter", "ylim", positive=yscale == "log"),
+        }
+    )  # fmt: skip
 
 
 def image(
@@ -299,7 +265,7 @@ def image(
     """
     x = torch.as_tensor(pixels).detach()
     whole = x.dtype == torch.uint8
-    x = _tensor(x, "image", "pixels").cpu()
+    x = _tensor(x, "image", "pixels")
     if x.ndim == 3 and x.shape[0] in (1, 3) and x.shape[-1] != 3:
         x = x.permute(1, 2, 0)
     if x.ndim == 2:
@@ -309,32 +275,21 @@ def image(
             f"image: pixels has shape {tuple(torch.as_tensor(pixels).shape)}; "
             "it must be (H, W), (H, W, 3) or (3, H, W), and not empty"
         )
-    finite = x.isfinite().all(-1)
-    good = x[finite]
-    if limits is not None:
-        low, high = _limits(limits, "image", "limits")
-    elif whole:
-        low, high = 0.0, 255.0
-    elif not good.numel() or (good.min() >= 0 and good.max() <= 1):
-        low, high = 0.0, 1.0
-    else:
-        low, high = _own_range(good)
-    scaled = ((x.nan_to_num(low, high, low) - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
-    gaps = (~finite).flatten().nonzero().flatten().tolist()
-    return {
-        "kind": "image",
-        "title": title,
-        "xlabel": xlabel,
-        "note": _note([note], len(gaps)),
-        "rows": x.shape[0],
-        "columns": x.shape[1],
-        "channels": x.shape[2],
-        "limits": _round_ends(low, high),
-        "pixels": base64.b64encode(scaled.contiguous().numpy().tobytes()).decode("ascii"),
-        "marks": _marks(marks, "image", x.shape[0], x.shape[1]),
-        "gaps": gaps,
-        "missing": len(gaps),
-    }
+    ends = [0.0, 255.0] if whole else None
+    return _panel(
+        {
+            "kind": "image",
+            "title": title,
+            "xlabel": xlabel,
+            "note": note,
+            "rows": x.shape[0],
+            "columns": x.shape[1],
+            "channels": x.shape[2],
+            "limits": ends if limits is None else list(_limits(limits, "image", "limits")),
+            "pixels": x,
+            "marks": _marks(marks, "image", x.shape[0], x.shape[1]),
+        }
+    )
 
 
 def heatmap(
@@ -364,43 +319,33 @@ def heatmap(
     Raises ValueError for another shape, unknown colours, names that do not fit the matrix, and a mark
     that lies outside.
     """
-    x = _tensor(matrix, "heatmap", "matrix").cpu()
+    x = _tensor(matrix, "heatmap", "matrix")
     if x.ndim != 2 or x.numel() == 0:
         raise ValueError(f"heatmap: matrix has shape {tuple(x.shape)}; it must be (rows, columns), not empty")
     _check_colours("heatmap", colours)
     for name, names, length in (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1])):
         if names is not None and len(names) != length:
             raise ValueError(f"heatmap: {len(names)} names for {length} {name}; give one each")
-    good = x[x.isfinite()]
-    if limits is not None:
-        low, high = _limits(limits, "heatmap", "limits")
-    elif not good.numel():
-        low, high = 0.0, 1.0
-    elif colours == "diverging":
-        high = good.abs().max().item() or 1.0
-        low = -high
-    else:
-        low, high = _own_range(good)
-    missing = x.numel() - good.numel()
-    return {
-        "kind": "heatmap",
-        "title": title,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "note": _note([note], missing),
-        "rows": x.shape[0],
-        "columns": x.shape[1],
-        "values": _round(x.flatten().tolist(), 3),
-        "limits": _round_ends(low, high),
-        "colours": colours,
-        "xlim": _edges(xlim, "xlim"),
-        "ylim": _edges(ylim, "ylim"),
-        "columnNames": None if columns is None else [str(name) for name in columns],
-        "rowNames": None if rows is None else [str(name) for name in rows],
-        "marks": _marks(marks, "heatmap", x.shape[0], x.shape[1]),
-        "written": bool(written),
-        "missing": missing,
-    }
+    return _panel(
+        {
+            "kind": "heatmap",
+            "title": title,
+            "xlabel": xlabel,
+            "ylabel": ylabel,
+            "note": note,
+            "rows": x.shape[0],
+            "columns": x.shape[1],
+            "values": x.flatten(),
+            "limits": None if limits is None else list(_limits(limits, "heatmap", "limits")),
+            "colours": colours,
+            "xlim": _edges(xlim, "xlim"),
+            "ylim": _edges(ylim, "ylim"),
+            "columnNames": None if columns is None else [str(name) for name in columns],
+            "rowNames": None if rows is None else [str(name) for name in rows],
+            "marks": _marks(marks, "heatmap", x.shape[0], x.shape[1]),
+            "written": bool(written),
+        }
+    )
 
 
 def landscape(
@@ -428,9 +373,13 @@ def landscape(
     Raises ValueError for a matrix with fewer than two rows or columns, no levels, more than six paths,
     and paths whose xs and ys differ in length.
     """
-    import contourpy  # comes with matplotlib, and like it is needed only where something is drawn
-
-    z = _tensor(matrix, "landscape", "matrix").double().cpu()
+    if isinstance(matrix, FakeTensor):
+        raise ValueError(
+            "landscape: matrix is computed inside of the function that is traced, and contour lines are "
+            "drawn once, beforehand; compute it outside, for each choice that changes it"
+        )
+    with _disable_current_modes():  # a trace has no values, and this is a constant of it
+        z = _tensor(matrix, "landscape", "matrix").double().cpu()
     if z.ndim != 2 or min(z.shape) < 2:
         raise ValueError(
             f"landscape: matrix has shape {tuple(z.shape)}; it must be (rows, columns), from 2 up"
@@ -438,14 +387,13 @@ def landscape(
     (left, right), (low, high) = (
         _limits(ends, "landscape", n) for ends, n in ((xlim, "xlim"), (ylim, "ylim"))
     )
-    heights = _tensor(levels, "landscape", "levels").flatten().tolist()
+    heights = list(map(float, levels))
     if not heights or not all(map(math.isfinite, heights)):
         raise ValueError(f"landscape: levels is {levels!r:.60}; give one finite number or more")
     paths = paths or {}
     if len(paths) > palette.SERIES:
         raise ValueError(f"landscape: {len(paths)} paths; at most {palette.SERIES} can be told apart")
-    if upto is not None and (not isinstance(upto, int) or upto < 0):
-        raise ValueError(f"landscape: upto is {upto!r}; it must be a whole number of steps, 0 or more")
+    upto = _upto(upto, "landscape")
     drawn = []
     for label, (xs, ys) in paths.items():
         x, y = (_tensor(v, "landscape", f"path {label!r}").flatten() for v in (xs, ys))
@@ -453,40 +401,71 @@ def landscape(
             raise ValueError(
                 f"landscape: path {label!r} has {len(x)} xs and {len(y)} ys; give as many of each"
             )
-        drawn.append({"label": str(label), "x": _round(x.tolist()), "y": _round(y.tolist())})
-    at = torch.linspace(left, right, z.shape[1]), torch.linspace(low, high, z.shape[0])
+        drawn.append({"label": str(label), "x": x, "y": y})
+    with _disable_current_modes():
+        contours = _contours(z, (left, right), (low, high), heights)
+    return _panel(
+        {
+            "kind": "landscape",
+            "title": title,
+            "xlabel": xlabel,
+            "ylabel": ylabel,
+            "note": note,
+            "xlim": [left, right],
+            "ylim": [low, high],
+            "contours": contours,
+            "paths": drawn,
+            "upto": upto,
+        }
+    )
+
+
+def _panel(raw: Panel) -> Panel:
+    """The panel in numbers; while its function is traced, as it is, for the page to finish."""
+    return raw if recording() else FINISH[raw["kind"]](raw)
+
+
+def _contours(
+    z: torch.Tensor, xlim: tuple[float, float], ylim: tuple[float, float], levels: Sequence[float]
+) -> list[dict[str, Any]]:
+    import contourpy  # comes with matplotlib, and like it is needed only where something is drawn
+
+    at = torch.linspace(*xlim, z.shape[1]), torch.linspace(*ylim, z.shape[0])
     lines_of = contourpy.contour_generator(*at, torch.where(z.isfinite(), z, math.nan).numpy()).lines
     contours = []
-    for level in heights:
+    for level in levels:
         pieces = [point for line in lines_of(level) for point in (*line.tolist(), [math.nan, math.nan])]
         contours.append(
-            {"level": level, "x": _round([x for x, _ in pieces], 4), "y": _round([y for _, y in pieces], 4)}
+            {"level": level, "x": rounded([x for x, _ in pieces], 4), "y": rounded([y for _, y in pieces], 4)}
         )
-    missing = sum(a is None or b is None for p in drawn for a, b in zip(p["x"], p["y"], strict=True))
-    return {
-        "kind": "landscape",
-        "title": title,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "note": _note([note], missing),
-        "xlim": [left, right],
-        "ylim": [low, high],
-        "contours": contours,
-        "paths": drawn,
-        "upto": upto,
-        "missing": missing,
-    }
+    return contours
+
+
+def _upto(upto: Any, panel: str) -> Any:
+    """A number of steps, which may be a tensor."""
+    if isinstance(upto, torch.Tensor) and upto.numel() == 1 and not upto.is_floating_point():
+        return upto.detach().flatten() if recording() else int(upto)
+    if upto is not None and (not isinstance(upto, int) or upto < 0):
+        raise ValueError(f"{panel}: upto is {upto!r}; it must be a whole number of steps, 0 or more")
+    return upto
 
 
 def _tensor(values: Any, panel: str, argument: str) -> torch.Tensor:
     """``values`` as a real tensor without gradient, float32 at least, where it is."""
     try:
-        x = torch.as_tensor(values).detach()
+        x = _stacked(values).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{panel}: {argument} is {values!r:.80}; it must be numbers") from error
     if x.is_complex():
         raise ValueError(f"{panel}: {argument} is complex; give real numbers")
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _stacked(values: Any) -> torch.Tensor:
+    """``torch.as_tensor``, which on a list of tensors would ask for their values."""
+    if isinstance(values, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in values):
+        return torch.stack([torch.as_tensor(v).double() for v in values])
+    return torch.as_tensor(values)
 
 
 def _check_scales(panel: str, **scales: str) -> None:
@@ -515,38 +494,6 @@ def _marks(marks: Sequence[tuple[float, ...]], panel: str, rows: int, columns: i
     return ready
 
 
-def _round(values: Sequence[float], digits: int = 4, floor: float = 0.0) -> list[float | None]:
-    """``values`` to so many significant digits; not finite: None; nonzero and below ``floor``: ``floor``."""
-    rounded: list[float | None] = []
-    for v in values:
-        if not math.isfinite(v):
-            rounded.append(None)
-        elif abs(v) < floor:
-            rounded.append(0.0 if v == 0 else floor)
-        else:
-            rounded.append(float(f"{v:.{digits - 1}e}"))
-    return rounded
-
-
-def _round_ends(low: float, high: float) -> list[float]:
-    """The ends of an axis to four digits, or to as many more as it takes to tell them apart."""
-    for digits in (4, 6, 9, 17):
-        ends = [float(f"{low:.{digits - 1}e}"), float(f"{high:.{digits - 1}e}")]
-        # Rounding may move an end by half a thousandth of the width, which nobody can see.
-        if all(abs(end - v) <= 5e-4 * (high - low) for end, v in zip(ends, (low, high), strict=True)):
-            return ends
-    return [low, high]
-
-
-def _own_range(x: torch.Tensor) -> tuple[float, float]:
-    """The smallest and largest of finite values, widened where they are the same."""
-    low, high = (v.item() for v in torch.aminmax(x))
-    if high - low > 1e-6 * max(abs(low), abs(high)) and high - low > 1e-36:
-        return low, high
-    half = 0.5 * abs(low) or 0.5
-    return low - half, high + half
-
-
 def _limits(limits: Any, panel: str, argument: str) -> tuple[float, float]:
     try:
         low, high = map(float, limits)
@@ -573,14 +520,3 @@ def _edges(edges: Any, argument: str) -> list[float] | None:
     first, last = edges
     _limits(sorted((first, last)), "heatmap", argument)
     return [float(first), float(last)]
-
-
-def _percent(part: int, whole: int) -> str:
-    share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
-
-
-def _note(remarks: Sequence[str], missing: int) -> str:
-    if missing:
-        remarks = [*remarks, f"{missing:,} not finite"]
-    return " · ".join(remark for remark in remarks if remark)
