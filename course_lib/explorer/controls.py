@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from course_lib.explorer.inputs import TensorControl
+
 RADIO = 4  # up to so many choices are shown side by side; more become a menu
 
 
@@ -114,14 +116,15 @@ class Control:
         }
 
 
-def named_controls(given: Mapping[str, Any]) -> dict[str, Control]:
+def named_controls(given: Mapping[str, Any]) -> dict[str, Any]:
     """Each argument of ``explore`` as a Control. Raises ValueError that names the control."""
     if not given:
         raise ValueError("explore: no controls; give at least one, such as weight_scale=[0.01, 0.1, 1]")
     controls = {}
     for name, values in given.items():
         try:
-            controls[name] = values if isinstance(values, Control) else Control(values)
+            ready = isinstance(values, (Control, TensorControl))
+            controls[name] = values if ready else Control(values)
         except ValueError as error:
             raise ValueError(f"explore: control {name!r}: {error}") from None
     return controls

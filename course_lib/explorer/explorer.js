@@ -126,6 +126,18 @@ function scale(low, high, from, to, log) {
   return (v) => from + (f(v) - a) * slope;
 }
 
+const unscale = (low, high, from, to, log) => (at) => {
+  const share = (at - from) / (to - from);
+  return log ? low * (high / low) ** share : low + share * (high - low);
+};
+
+// How a drawing's places and axis values belong together, for what is dragged on it.
+const plane = (sx, sy, box, [xlow, xhigh, xlog], [ylow, yhigh, ylog]) => ({
+  toX: sx, toY: sy,
+  fromX: unscale(xlow, xhigh, box.left, box.right, xlog),
+  fromY: unscale(ylow, yhigh, box.bottom, box.top, ylog),
+});
+
 // A few round values inside [low, high]: {values, labels, factor}; labels are to be multiplied by factor.
 function ticks(low, high, most, log) {
   if (log) {
@@ -281,7 +293,8 @@ function lines(type, p, width, spec) {
   const ty = ticks(ylow, yhigh, Math.max(3, Math.floor((box.bottom - box.top) / 30)), p.ylog);
   box.left = margin(type, ty, 42);
   const sx = scale(xlow, xhigh, box.left, box.right, p.xlog), sy = scale(ylow, yhigh, box.bottom, box.top, p.ylog);
-  const inside = (i) => p.x[i] >= xlow && p.x[i] <= xhigh;
+  const upto = p.upto ?? Infinity;
+  const inside = (i) => i <= upto && p.x[i] >= xlow && p.x[i] <= xhigh;
   const ends = [];
   p.y.forEach((ys, s) => {
     let d = "", dots = "", pen = "M", alone = "";
@@ -311,9 +324,10 @@ function lines(type, p, width, spec) {
   }
   const px = p.x.map(sx);
   return Object.assign(drawing, {
+    plane: plane(sx, sy, box, [xlow, xhigh, p.xlog], [ylow, yhigh, p.ylog]),
     legend: direct || p.labels.length < 2 ? null : p.labels,
-    points: p.x.length,
-    find: (x) => px.reduce((best, v, i) => (Math.abs(v - x) < Math.abs(px[best] - x) ? i : best), 0),
+    points: Math.min(p.x.length, upto + 1),
+    find: (x) => px.slice(0, upto + 1).reduce((best, v, i) => (Math.abs(v - x) < Math.abs(px[best] - x) ? i : best), 0),
     read: (i) => {
       const ys = p.y.map((y) => y[i]).filter((v) => v !== null).map((v) => clamp(sy(v), box.top, box.bottom));
       return {
@@ -394,6 +408,7 @@ function scatter(type, p, width, spec) {
     layers.forEach((d, k) => drawing.paths.push(["ce-point", d, "", stops[k]]));
   }
   return Object.assign(drawing, {
+    plane: plane(sx, sy, box, [xlow, xhigh, p.xlog], [ylow, yhigh, p.ylog]),
     legend: p.labels.length > 1 ? p.labels : null,
     dots: true,
     bar: p.values ? { low: `${p.zlabel} ${number(low, 3)}`, high: number(high, 3), stops } : null,
@@ -429,14 +444,15 @@ function image(type, p, width) {
   const drawing = empty(type, width, tall + (p.xlabel ? 20 : 2));
   const box = { left: 0, right: shown, top: 0, bottom: tall };
   if (p.xlabel) drawing.texts.push([0, tall + 15, "start", "ce-axis-name", type.cut(p.xlabel, width)]);
-  const bytes = atob(p.pixels), c = p.channels, gaps = new Set(p.gaps), [low, high] = p.limits;
+  const bytes = typeof p.pixels === "string" ? Uint8Array.from(atob(p.pixels), (byte) => byte.charCodeAt(0)) : p.pixels;
+  const c = p.channels, gaps = new Set(p.gaps), [low, high] = p.limits;
   const rgba = new Uint8ClampedArray(p.rows * p.columns * 4);
   for (let k = 0; k < p.rows * p.columns; k++) {
-    for (let j = 0; j < 3; j++) rgba[4 * k + j] = bytes.charCodeAt(k * c + (c === 3 ? j : 0));
+    for (let j = 0; j < 3; j++) rgba[4 * k + j] = bytes[k * c + (c === 3 ? j : 0)];
     rgba[4 * k + 3] = gaps.has(k) ? 0 : 255;
   }
   return cells(drawing, box, p, rgba, (k) => {
-    const parts = Array.from({ length: c }, (_, j) => number(low + (bytes.charCodeAt(k * c + j) / 255) * (high - low), 3));
+    const parts = Array.from({ length: c }, (_, j) => number(low + (bytes[k * c + j] / 255) * (high - low), 3));
     return `row ${Math.floor(k / p.columns)}, column ${k % p.columns}\n${gaps.has(k) ? "not finite" : parts.join(", ")}`;
   });
 }
@@ -570,6 +586,7 @@ function landscape(type, p, width, spec) {
     drawing.paths.push([`ce-dot ce-s${s + 1}`, end && last ? SHAPES[mark](...end, 4.5) : ""]);
   });
   return Object.assign(drawing, {
+    plane: plane(sx, sy, box, [xlow, xhigh], [ylow, yhigh]),
     legend: p.paths.length > 1 ? p.paths.map((path) => path.label) : null,
     points: points.length,
     find: (x, y) => points.reduce((best, q, k) => (Math.hypot(q.x - x, q.y - y) < Math.hypot(points[best].x - x, points[best].y - y) ? k : best), 0),
@@ -673,6 +690,7 @@ class Panel {
     });
     this.paint(drawing);
     this.drawLegend(drawing);
+    this.drawn?.();
     if (this.point !== null) this.show(Math.min(this.point, drawing.points - 1), false);
   }
 
@@ -787,10 +805,11 @@ function positionOf(control, value) {
 }
 
 class Controls {
-  constructor(parent, spec, model, live) {
+  constructor(parent, spec, model, live, computes) {
+    this.computes = computes;
     this.root = make("div", "ce-controls", parent);
     this.items = spec.controls.map((control) => {
-      const tag = control.kind === "radio" ? "fieldset" : "div";
+      const tag = control.kind === "radio" || control.kind === "point" ? "fieldset" : "div";
       const node = make(tag, `ce-control ce-${control.kind}`, this.root);
       const change = (value) => {
         model.set(control.name, value);
@@ -800,6 +819,10 @@ class Controls {
     });
   }
 
+  point(control, node, change) { return pointControl(control, node, change); }
+
+  noise(control, node, change) { return noiseControl(control, node, change); }
+
   range(control, node, change, live) {
     const id = `ce-${Math.random().toString(36).slice(2)}`, last = control.values.length - 1;
     const row = make("div", "ce-row", node);
@@ -807,18 +830,20 @@ class Controls {
     const output = make("output", "", row);
     output.htmlFor = id;
     const input = make("input", "", node);
-    Object.assign(input, { type: "range", id, min: 0, max: last, step: live && control.between ? 1 / FINE : 1, disabled: last === 0 });
+    Object.assign(input, { type: "range", id, min: 0, max: last, step: this.computes ? (control.between ? "any" : 1) : live && control.between ? 1 / FINE : 1, disabled: last === 0 });
     const ends = make("div", "ce-ends", node);
     ends.setAttribute("aria-hidden", "true");
     for (const v of [control.values[0], control.values[last]]) make("span", "", ends, number(v, 3));
     const shown = (v) => number(v, 3) + (control.unit ? "\u202f" + control.unit : "");
     output.style.minWidth = Math.max(...control.values.map((v) => shown(v).length)) + "ch";
-    // From the keyboard a press is a step of the grid, also where the slider is continuous.
+    // From the keyboard a press is a step of the grid, also where a kernel has finer ones; a page that
+    // computes has a grid of few values, so there it is a quarter.
+    const unit = this.computes && control.between && !control.integer ? 0.25 : 1;
     input.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const now = Number(input.value), next = step > 0 ? Math.floor(now + 1e-9) + step : Math.ceil(now - 1e-9) + step;
+      const now = Number(input.value), next = unit * (step > 0 ? Math.floor(now / unit + 1e-9) + step : Math.ceil(now / unit - 1e-9) + step);
       input.value = clamp(next, 0, last);
       input.dispatchEvent(new Event("input", { bubbles: true }));
     });
@@ -829,7 +854,8 @@ class Controls {
       text: shown,
       update(value) {
         const position = positionOf(control, value);
-        if (document.activeElement !== input || Math.abs(Number(input.value) - position) > 0.5) input.value = position;
+        const held = document.activeElement === input && Math.abs(Number(input.value) - position) <= 0.5;
+        if (!held) input.value = position;
         input.setAttribute("aria-valuetext", shown(value));
         input.style.setProperty("--fill", `${last ? (100 * position) / last : 0}%`);
         output.value = shown(value);
@@ -901,7 +927,9 @@ function render({ model, el }) {
   if (spec.title) make("p", "ce-title", head, spec.title);
   const reset = make("button", "ce-reset", head, "Reset");
   reset.type = "button";
-  const controls = new Controls(root, spec, model, live);
+  const computer = spec.live ? new Computer(spec) : spec.play ? new Player(spec) : null;
+  const controls = new Controls(root, spec, model, live, !!computer);
+  const player = spec.play && new PlayBar(root, computer, spec);
   const printed = make("p", "ce-values", root);
   const trouble = make("p", "ce-trouble", root);
   trouble.setAttribute("role", "alert");
@@ -917,11 +945,12 @@ function render({ model, el }) {
     timer = setTimeout(() => { status.textContent = text; }, 300);
   };
   const tip = new Tip(root, say);
-  const start = frame(startIndex(spec.controls));
+  const start = frame(computer ? 0 : startIndex(spec.controls));
   // Panels of one kind stand on one base line, whatever the length of their notes.
   grid.classList.toggle("ce-even", start.panels.every((p) => p.kind === start.panels[0].kind));
   const type = new Type(), panels = start.panels.map(() => new Panel(grid, spec, tip, type));
-  const longest = panels.map((_, p) => {
+  for (const item of controls.items) item.attach?.(panels[item.control.panel]);
+  const longest = spec.room || panels.map((_, p) => {
     let text = "";
     for (let i = 0; i < spec.frames.count; i++) { const note = notes(p, i); if (note.length > text.length) text = note; }
     return text;
@@ -929,7 +958,7 @@ function render({ model, el }) {
   let width = 0, fresh = null, frameNow = null, late = 0;
 
   const current = () => Object.fromEntries(spec.controls.map((c) => [c.name, model.get(c.name)]));
-  const same = (a, b) => spec.controls.every((c) => a[c.name] === b[c.name]);
+  const same = (a, b) => spec.controls.every((c) => same2(a[c.name], b[c.name]));
 
   function layout() {
     const style = getComputedStyle(grid);
@@ -955,7 +984,7 @@ function render({ model, el }) {
     if (summary.textContent !== frameNow.summary) summary.textContent = frameNow.summary;
   }
 
-  const kernel = live && new Kernel(model, (values, message) => {
+  const kernel = live && !computer && new Kernel(model, (values, message) => {
     if (message.frame) fresh = { values, frame: message.frame };
     if (!same(values, current())) return;
     clearTimeout(late);
@@ -971,22 +1000,40 @@ function render({ model, el }) {
     say(parts.filter(Boolean).map((part) => part.replace(/\.$/, "")).join(". ") + ".");
   }
 
+  // The figure at these values, computed here. What fails at first leaves the picture; later, what stood there.
+  function compute(values, first) {
+    try {
+      frameNow = player ? player.moved(values, first) : computer.frame(values);
+    } catch (error) {
+      if (first) throw error;
+      console.error(error);
+      trouble.textContent = "This cannot be computed here. What was shown last stays.";
+    }
+  }
+
+  if (player) {
+    player.show = (frame) => { frameNow = frame; draw(); };
+    player.say = (text) => say([text, frameNow.summary].filter(Boolean).join(" "));
+  }
+
   function update(quiet) {
     const values = current();
     let index = 0, exact = true;
     for (const item of controls.items) {
       const c = item.control, value = values[c.name];
       item.update(value);
+      if (computer) continue;
       const position = c.kind === "range" ? positionOf(c, value) : Math.max(0, c.values.indexOf(value));
       const nearest = Math.round(position);
       if (c.kind === "range" && Math.abs(position - nearest) > 1e-6) exact = false;
       index = index * c.values.length + nearest;
     }
     printed.textContent = controls.items.map((item) => `${item.control.label}: ${item.text(values[item.control.name])}`).join(" · ");
-    reset.style.visibility = spec.controls.every((c) => values[c.name] === c.values[c.start]) ? "hidden" : "visible";
+    reset.style.visibility = spec.controls.every((c) => same2(values[c.name], c.values[c.start])) ? "hidden" : "visible";
     clearTimeout(late);
     trouble.textContent = "";
-    if (!exact && fresh && same(fresh.values, values)) frameNow = fresh.frame;
+    if (computer) compute(values, quiet === true);
+    else if (!exact && fresh && same(fresh.values, values)) frameNow = fresh.frame;
     else {
       frameNow = frame(index);
       if (!exact && kernel) {
@@ -1001,6 +1048,7 @@ function render({ model, el }) {
   reset.addEventListener("click", () => {
     for (const c of spec.controls) model.set(c.name, c.values[c.start]);
     model.save_changes();
+    player?.reset();
     controls.root.querySelector("input, select").focus();
   });
   for (const c of spec.controls) model.on(`change:${c.name}`, update);
@@ -1016,6 +1064,7 @@ function render({ model, el }) {
   return () => {
     resized.disconnect();
     document.fonts.removeEventListener("loadingdone", retype);
+    player?.leave();
     clearTimeout(timer);
     clearTimeout(late);
     document.removeEventListener("pointerdown", tip.elsewhere);
@@ -1049,7 +1098,8 @@ function standin(spec) {
 function mountAll(page) {
   for (const figure of page.querySelectorAll("figure.course-explorer:not([data-mounted])")) {
     const data = figure.querySelector("script.course-frames"), still = figure.querySelector(".ce-still");
-    if (!data) continue;
+    // The engine's script may come after this one, and then calls again.
+    if (!data || (figure.querySelector("script.course-frames[data-computes]") && !globalThis.courseEngine)) continue;
     figure.dataset.mounted = "";
     const el = document.createElement("div");
     still.before(el);
@@ -1064,6 +1114,8 @@ function mountAll(page) {
     }
   }
 }
+
+globalThis.courseExplorers = () => mountAll(document);
 
 export { mountAll };
 export default { render };

@@ -44,7 +44,7 @@ def count(controls: Mapping[str, Control]) -> int:
 def describe(values: Mapping[str, Any]) -> str:
     """``weight_scale=0.01, activation='relu'``: how messages name a frame."""
     return ", ".join(
-        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}"
+        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r:.60}"
         for name, value in values.items()
     )
 

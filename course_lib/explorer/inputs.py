@@ -1,12 +1,12 @@
-"""Controls whose value is a tensor: a point, random numbers, a small matrix, a drawing.
+"""Controls whose value is a tensor: a point, random numbers.
 
-They need a page that computes (``live=True`` or ``play``): of what a reader may draw there is no grid.
+They need a page that computes (``live=True`` or ``play``): of every place of a point there is no grid.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -140,116 +140,6 @@ class Noise(TensorControl):
 
     def _details(self) -> dict[str, Any]:
         return {"shape": list(self.shape)}
-
-
-class Matrix(TensorControl):
-    """A small matrix whose numbers are edited: ``fn`` receives a tensor (rows, columns), float32.
-
-    start: the matrix at first.  limits: of each number.  choices: named matrices of the same shape, to start
-    from.
-
-    Raises ValueError for more than 7 rows or columns, numbers outside of the limits, and choices of another
-    shape.
-    """
-
-    kind = "matrix"
-
-    def __init__(
-        self,
-        start: Any,
-        *,
-        limits: tuple[float, float] = (-9, 9),
-        choices: Mapping[str, Any] | None = None,
-        label: str | None = None,
-    ) -> None:
-        first = torch.as_tensor(start, dtype=torch.float32)
-        if first.ndim != 2 or not 1 <= min(first.shape) or max(first.shape) > 7:
-            raise ValueError(
-                f"Matrix: start has shape {tuple(first.shape)}; it must be (rows, columns), up to (7, 7)"
-            )
-        self.shape, self.limits, self.label = tuple(first.shape), tuple(map(float, limits)), label
-        named = {name: torch.as_tensor(m, dtype=torch.float32) for name, m in (choices or {}).items()}
-        for name, matrix in named.items():
-            if matrix.shape != first.shape:
-                raise ValueError(
-                    f"Matrix: choice {name!r} has shape {tuple(matrix.shape)} and start {self.shape}; "
-                    "make them equal"
-                )
-        self.choices = {name: self.check(matrix.flatten().tolist()) for name, matrix in named.items()}
-        self.values = tuple(dict.fromkeys([self.check(first.flatten().tolist()), *self.choices.values()]))
-
-    def check(self, value: Any) -> Numbers:
-        numbers = _numbers("Matrix", value, math.prod(self.shape))
-        low, high = self.limits
-        if bad := [v for v in numbers if not low <= v <= high]:
-            raise ValueError(f"Matrix: {bad[0]:g} lies outside of {low:g} to {high:g}")
-        return numbers
-
-    def argument(self, value: Numbers) -> Tensor:
-        return torch.tensor(value, dtype=torch.float32).reshape(self.shape)
-
-    def _details(self) -> dict[str, Any]:
-        choices = {name: list(v) for name, v in self.choices.items()}
-        return {"shape": list(self.shape), "limits": list(self.limits), "choices": choices}
-
-
-class Pad(TensorControl):
-    """A pad to draw on, or to open an image file in: ``fn`` receives a tensor (size, size), float32, 0 to 1.
-
-    examples: named pictures (size, size) to begin with, the first of them at the start; light on dark, as in
-    MNIST.  centre: whether a drawing is first moved so that its centre of mass lies in the middle, which the
-    reader can switch off.
-
-    Raises ValueError for no example, another shape, and values outside of 0 to 1.
-    """
-
-    kind = "pad"
-
-    def __init__(
-        self,
-        examples: Mapping[str, Any],
-        *,
-        size: int = 28,
-        centre: bool = True,
-        label: str | None = None,
-    ) -> None:
-        if not examples:
-            raise ValueError(
-                "Pad: examples is empty; give at least one picture, such as {'a 3': digits.x[7]}"
-            )
-        self.size, self.centre, self.label = size, bool(centre), label
-        pictures = {}
-        for name, picture in examples.items():
-            x = torch.as_tensor(picture, dtype=torch.float32).squeeze()
-            if x.shape != (size, size):
-                raise ValueError(
-                    f"Pad: example {name!r} has shape {tuple(x.shape)}; it must be ({size}, {size})"
-                )
-            # 8 bits, as the page keeps it.
-            pictures[str(name)] = self.check([round(255 * v) / 255 for v in x.flatten().tolist()])
-        self.examples = pictures
-        self.values = tuple(dict.fromkeys(pictures.values()))
-
-    def check(self, value: Any) -> Numbers:
-        numbers = _numbers("Pad", value, self.size**2)
-        if bad := [v for v in numbers if not 0 <= v <= 1]:
-            raise ValueError(f"Pad: a pixel is {bad[0]:g}; pixels are between 0 and 1")
-        return numbers
-
-    def argument(self, value: Numbers) -> Tensor:
-        return torch.tensor(value, dtype=torch.float32).reshape(self.size, self.size)
-
-    def to_dict(self, name: str) -> dict[str, Any]:
-        # The pictures travel as bytes, once.
-        import base64
-
-        pictures = {
-            name: base64.b64encode(bytes(round(255 * v) for v in picture)).decode()
-            for name, picture in self.examples.items()
-        }
-        return {
-            **super().to_dict(name), "values": [], "size": self.size, "centre": self.centre, "examples": pictures,
-        }  # fmt: skip
 
 
 def _numbers(who: str, value: Any, count: int) -> Numbers:

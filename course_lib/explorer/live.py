@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,13 @@ def example(control: Any) -> Any:
     return control.argument(control.start) if hasattr(control, "argument") else control.start
 
 
+def as_tensor(control: Any, value: Any) -> Tensor:
+    """What ``fn`` gets in the trace, with its value."""
+    if hasattr(control, "argument"):
+        return control.argument(value)
+    return torch.tensor(value, dtype=torch.int64 if control.integer else torch.float64)
+
+
 def with_arguments(fn: Callable[..., Figure], controls: Mapping[str, Any]) -> Callable[..., Figure]:
     """``fn`` called with the controls' plain values, which it receives as tensors where they are that."""
 
@@ -105,9 +112,7 @@ def check(fn: Callable[..., Figure], controls: Mapping[str, Any], traced: list[T
     for values in combinations[:: max(1, math.ceil(len(combinations) / CHECKED))]:
         chosen = {name: v for name, v in values.items() if not is_continuous(controls[name])}
         inputs = {
-            name: controls[name].argument(v) if hasattr(controls[name], "argument") else v
-            for name, v in values.items()
-            if name not in chosen
+            name: as_tensor(controls[name], v) for name, v in values.items() if name not in chosen
         }
         with record():
             expected = fn(**chosen, **inputs).to_dict()
@@ -122,23 +127,32 @@ def check(fn: Callable[..., Figure], controls: Mapping[str, Any], traced: list[T
         for one, other in zip(ours.graph.run(**inputs), leaves, strict=True):
             if not _close(one, other):
                 raise ValueError(
-                    f"explore: at {frames.describe(values)} the traced fn gives other numbers than fn itself. "
-                    "A value was frozen when it was traced: compute with tensors all the way"
+                    f"explore: at {frames.describe(values)} the traced fn gives other numbers than fn "
+                    "itself. A value was frozen when it was traced: compute with tensors all the way"
                 )
 
 
 def encode(traced: list[Traced], packing: str) -> dict[str, Any]:
     """All templates and graphs as JSON, what they share written once."""
-    graphs = [one.graph.to_dict(packing) for one in traced]
-    return {"templates": frames.encode([one.template for one in traced]), **pooled(graphs)}
+    which, pool = pooled([one.graph for one in traced], packing)
+    return {"templates": frames.encode([one.template for one in traced]), "which": which, **pool}
 
 
-def pooled(graphs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Graphs with their constants in one list, each once: choices seldom change a network's weights."""
-    places: dict[str, int] = {}
+def pooled(graphs: Iterable[graph.Graph], packing: str) -> tuple[list[int], dict[str, Any]]:
+    """The place of each graph, and the graphs and their constants, each once.
+
+    Choices seldom change a network's weights, and often not the computation.
+    """
+    constants: dict[str, int] = {}
+    unique: dict[str, int] = {}
+    which = []
     for one in graphs:
-        one["constants"] = [places.setdefault(json.dumps(c), len(places)) for c in one["constants"]]
-    return {"graphs": graphs, "constants": [json.loads(text) for text in places]}
+        packed = one.to_dict(packing)
+        packed["constants"] = [
+            constants.setdefault(json.dumps(c), len(constants)) for c in packed["constants"]
+        ]
+        which.append(unique.setdefault(json.dumps(packed), len(unique)))
+    return which, {"graphs": [json.loads(g) for g in unique], "constants": [json.loads(c) for c in constants]}
 
 
 def finished(template: Frame, outputs: list[Tensor]) -> Frame:
@@ -194,3 +208,46 @@ def _close(one: Tensor, other: Tensor) -> bool:
         return False
     size = other[finite].abs().max() if finite.any() else 0.0
     return bool((one[finite] - other[finite]).abs().le(CLOSE * size + 1e-12).all())
+
+
+def widget(
+    fn: Callable[..., Figure],
+    controls: Mapping[str, Any],
+    computes: Mapping[str, Any],
+    first: Frame,
+    grid: list[Frame],
+    *,
+    title: str | None,
+    caption: str | None,
+    alt: str | None,
+) -> Any:
+    """The Explorer of a page that computes.
+
+    computes: what the page computes with, for its specification.  first: the frame that stands in the
+    picture.  grid: frames from which the room of the notes is known, so that nothing jumps.
+
+    Raises ValueError for an explorer that is too large.
+    """
+    from course_lib.explorer import picture, static
+    from course_lib.explorer.widget import Explorer
+
+    start = {name: control.start for name, control in controls.items()}
+    spec = static.specification(controls, frames.encode([first]), title=title)
+    spec["room"] = [max((f["panels"][k]["note"] for f in grid), key=len) for k in range(len(first["panels"]))]
+    spec.update(computes)
+    html = static.html(
+        spec,
+        png=picture.png(first),
+        alt=alt or picture.alt(first, title, frames.describe(start)),
+        title=title,
+        caption=caption,
+    )
+    size = len(html.encode())
+    if size > LIMIT:
+        weights = len(json.dumps(spec["live"]["constants"])) if "live" in spec else 0
+        raise ValueError(
+            f"explore: the page that computes takes {size / 1000:,.0f} KB, {weights / 1000:,.0f} KB of it "
+            f"constants; at most {LIMIT / 1000:.0f} KB are allowed. Take a smaller network, fewer choices, "
+            'or packing="int8"'
+        )
+    return Explorer(fn, controls, spec, html, first, caption)

@@ -103,7 +103,7 @@ def lines(
     length = len(next(iter(ys.values())))
     if length == 0:
         raise ValueError(f"lines: series {next(iter(ys))!r} is empty; give at least one point")
-    xs = torch.arange(length).tolist() if x is None else _tensor(x, "lines", "x").flatten()
+    xs = list(map(float, range(length))) if x is None else _tensor(x, "lines", "x").flatten()
     for label, y in [*ys.items(), ("x", xs)]:
         if len(y) != length:
             raise ValueError(

@@ -18,11 +18,39 @@ OVERHEAD = 60_000  # bytes of script, style and picture, for an estimate before 
 STILL = "A still picture: with scripts on, in the HTML book or in Jupyter, the controls move it."
 
 
+PARTS = (
+    "page/template.js",
+    "page/finish.js",
+    "page/compute.js",
+    "page/point.js",
+    "page/play.js",
+    "explorer.js",
+)
+
+
+def _source(name: str) -> str:
+    """A script without comment lines and indentation: it stands in every explorer."""
+    source = files(__package__).joinpath(*name.split("/")).read_text(encoding="utf-8")
+    return re.sub(r"(?m)^[ \t]*(//.*)?(\n|$)|^[ \t]+", "", source)
+
+
 @cache
 def script() -> str:
-    """``explorer.js`` without comment lines and indentation: it stands in every explorer."""
-    source = (files(__package__) / "explorer.js").read_text(encoding="utf-8")
-    return re.sub(r"(?m)^[ \t]*(//.*)?(\n|$)|^[ \t]+", "", source)
+    """The explorer's module."""
+    return "\n".join(map(_source, PARTS))
+
+
+@cache
+def engine() -> str:
+    """The engine, as one statement that makes it known to every explorer of its page, once.
+
+    Explorers that were read before it and wait for it are mounted then.
+    """
+    source = re.sub(r"(?m)^export ", "", _source("engine.js"))
+    return (
+        f"globalThis.courseEngine ??= (() => {{\n{source}\nreturn {{ load, generator: typeof generator === 'undefined' ? null : generator }};\n}})();\n"
+        "globalThis.courseExplorers?.();"
+    )
 
 
 @cache
@@ -56,14 +84,17 @@ def html(spec: Mapping[str, Any], *, png: bytes, alt: str, title: str | None, ca
     data = json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     heading = f'<p class="ce-title">{escaping.escape(title)}</p>\n' if title else ""
     figcaption = f"<figcaption>{escaping.escape(caption)}</figcaption>\n" if caption else ""
+    marked = " data-computes" if spec.keys() & {"live", "play"} else ""
+    computing = f'<script type="module">{engine()}</script>\n' if spec.keys() & {"live", "play"} else ""
     return (
         '<figure class="course-explorer">\n'
         f"<style>{style()}</style>\n"
         f'<div class="ce-still">\n{heading}'
         f'<img alt="{escaping.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">\n'
         f'<p class="ce-hint">{STILL}</p>\n</div>\n'
-        f'<script type="application/json" class="course-frames">{data}</script>\n'
+        f'<script type="application/json" class="course-frames"{marked}>{data}</script>\n'
         f"{figcaption}"
+        f"{computing}"
         f'<script type="module">{script()}\nmountAll(document);</script>\n'
         "</figure>"
     )

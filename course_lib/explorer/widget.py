@@ -13,6 +13,7 @@ from course_lib.explorer import static
 from course_lib.explorer.controls import Control
 from course_lib.explorer.figure import Figure
 from course_lib.explorer.frames import call, check_same
+from course_lib.explorer.inputs import TensorControl
 
 
 class Number(traitlets.TraitType):
@@ -37,7 +38,25 @@ class Number(traitlets.TraitType):
         return round(number) if self.control.integer else number
 
 
-def _trait(control: Control) -> traitlets.TraitType:
+class Plain(traitlets.TraitType):
+    """The plain data of a control whose value is a tensor."""
+
+    info_text = "what the control takes"
+
+    def __init__(self, control: TensorControl) -> None:
+        super().__init__(default_value=control.start)
+        self.control = control
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        try:
+            return self.control.check(value)
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from None
+
+
+def _trait(control: Control | TensorControl) -> traitlets.TraitType:
+    if isinstance(control, TensorControl):
+        return Plain(control)
     return Number(control) if control.numeric else traitlets.Enum(control.values, default_value=control.start)
 
 
@@ -47,7 +66,7 @@ class Explorer(anywidget.AnyWidget):
     ``explorer.compute(weight_scale=0.3)`` gives the frame at any values, the others as they stand.
     """
 
-    _esm = static.script()
+    _esm = static.engine() + "\n" + static.script()
     _css = static.style()
     # ipywidgets 7, which Colab has, would show itself by this method and leave out the HTML.
     _ipython_display_ = None
