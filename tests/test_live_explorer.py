@@ -50,7 +50,9 @@ def every_kind(rate, scale, steps, shape):
             scatter({"p": (x, y)}, values=y, title="points"),
             image(noise.reshape(8, 8), title="image"),
             heatmap(noise.reshape(8, 8), title="heat", colours="diverging"),
-            landscape(BOWL, {"p": (y, y / 2)}, levels=[0.5, 1], xlim=(-2, 2), ylim=(-1, 1), upto=steps, note=end),
+            landscape(
+                BOWL, {"p": (y, y / 2)}, levels=[0.5, 1], xlim=(-2, 2), ylim=(-1, 1), upto=steps, note=end
+            ),
         ],
         summary=text("After {steps} steps at {rate:.2g}: {what}.", steps=steps, rate=rate, what=what),
     )  # fmt: skip

@@ -111,9 +111,7 @@ def check(fn: Callable[..., Figure], controls: Mapping[str, Any], traced: list[T
     which = {json.dumps(chosen): one for chosen, one in zip(choices(controls), traced, strict=True)}
     for values in combinations[:: max(1, math.ceil(len(combinations) / CHECKED))]:
         chosen = {name: v for name, v in values.items() if not is_continuous(controls[name])}
-        inputs = {
-            name: as_tensor(controls[name], v) for name, v in values.items() if name not in chosen
-        }
+        inputs = {name: as_tensor(controls[name], v) for name, v in values.items() if name not in chosen}
         with record():
             expected = fn(**chosen, **inputs).to_dict()
         template, leaves = _taken_apart(expected)
