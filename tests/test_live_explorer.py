@@ -222,6 +222,15 @@ def test_bad_tensor_controls(make, message):
         make()
 
 
+def test_noise_is_drawn_from_its_seed():
+    def cloud(noise):
+        return Figure([scatter({"p": (noise[0], noise[1])})])
+
+    shown = explore(cloud, live=True, noise=Noise((2, 5), seed=3))
+    assert shown.noise == 3
+    assert shown.compute(noise=4) == shown.compute(noise=4) != shown.compute()
+
+
 # ---- play ----
 
 

@@ -47,9 +47,8 @@ def engine() -> str:
     Explorers that were read before it and wait for it are mounted then.
     """
     source = re.sub(r"(?m)^export ", "", _source("engine.js"))
-    made = "load, generator" if "function generator" in source else "load"
     return (
-        f"globalThis.courseEngine ??= (() => {{\n{source}\nreturn {{ {made} }};\n}})();\n"
+        f"globalThis.courseEngine ??= (() => {{\n{source}\nreturn {{ load, generator }};\n}})();\n"
         "globalThis.courseExplorers?.();"
     )
 

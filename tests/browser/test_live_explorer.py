@@ -9,7 +9,7 @@ import struct
 import pytest
 import torch
 
-from course_lib.explorer import Figure, bars, explore, live, play, static, template
+from course_lib.explorer import Figure, Noise, bars, explore, live, play, static, template
 from tests.test_live_explorer import CONTROLS, PLAYED, START, begin, every_kind, roll, seen
 
 pytestmark = pytest.mark.browser
@@ -395,6 +395,28 @@ def test_the_point_is_dragged_by_touch(visit, player):
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     assert float(page.locator(".ce-point input").first.input_value()) > -1.2
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def jitter(state, noise):
+    return {"w": 0.5 * state["w"] + noise}
+
+
+def where(state):
+    from course_lib.explorer import scatter, text
+
+    end = text("{x:.9f} {y:.9f}", x=state["w"][0], y=state["w"][1])
+    return Figure([scatter({"p": (state["w"][:1], state["w"][1:])})], summary=end)
+
+
+def test_each_step_draws_the_numbers_that_python_draws(visit):
+    begin_at = {"w": torch.zeros(2, dtype=torch.float64)}
+    shown = play(jitter, begin_at, where, steps=9, shown=4, noise=Noise((2,), seed=5))
+    page = visit(shown._html)
+    assert summary(page) == shown.compute()["summary"]
+    page.get_by_role("button", name="draw again").click()
+    for _ in range(4):
+        page.get_by_role("button", name="Step").click()
+    assert summary(page) == shown.compute(noise=6)["summary"]
 
 
 def grow(state, rate):

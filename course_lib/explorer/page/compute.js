@@ -12,11 +12,7 @@ function asInput(control, value) {
 // The random numbers of a seed, one tensor after another.
 const stream = (control, seed) => globalThis.courseEngine.generator(seed);
 
-function drawn(control, generator) {
-  const data = new Float64Array(control.shape.reduce((a, b) => a * b, 1));
-  for (let k = 0; k < data.length; k++) data[k] = generator.normal();
-  return { data, shape: control.shape };
-}
+const drawn = (control, generator) => generator.normals(...control.shape);
 
 const inputsOf = (controls, values) =>
   Object.fromEntries(controls.filter((c) => CONTINUOUS[c.kind]).map((c) => [c.name, asInput(c, values[c.name])]));
