@@ -212,57 +212,113 @@ def fit(
 
     if layout is torch.channels_last:
         model.to(memory_format=layout)
-    network = torch.compile(model) if compile else model
-    losses = _Losses(history, block=1 if at.type == "cpu" else BLOCK)
-    bar = _bar(progress, total, losses.steps)
+    run = _Run(
+        model, train, optimizer, total, batch_size, validation, loss, l2, patience, restore_best,
+        scheduler, scheduler_every, augment, precision, checkpoint_every, saved, generator, scaler,
+        network=torch.compile(model) if compile else model,
+        losses=_Losses(history, block=1 if at.type == "cpu" else BLOCK),
+        best=best,
+        cast=cast,
+        penalised=penalised,
+    )  # fmt: skip
+    run.bar = _bar(progress, total, run.losses.steps)
     try:
-        with _mode(model, training=True), bar:
-            while losses.steps < total and not _out_of_patience(history, patience):
-                began, first = time.perf_counter(), losses.steps
-                for x, y in train.batches(batch_size, generator=generator, augment=augment):
-                    with cast:
-                        value = loss(network(x), y)
-                    rate = optimizer.param_groups[0]["lr"]
-                    losses.add(value.detach(), rate)
-                    if l2:
-                        value = value + l2 * l2_penalty(penalised)
-                    optimizer.zero_grad()
-                    scaler.scale(value).backward()
-                    scaler.step(optimizer)
-                    scaler.update()
-                    if scheduler is not None and scheduler_every == "step":
-                        scheduler.step()
-                    if bar.update():  # True when it has just been drawn
-                        bar.set_postfix_str(losses.text(), refresh=False)
-                    if losses.steps == total:
-                        break
-                losses.look()
-                seconds = time.perf_counter() - began
-                train_loss = math.fsum(history.loss[first:]) / (losses.steps - first)
-                result = Evaluation(None, None)
-                if validation is not None:
-                    result = evaluate(model, validation, loss=loss, precision=precision)
-                history.epochs.append(Epoch(train_loss, *result, float(rate), seconds))
-                if scheduler is not None and scheduler_every == "epoch":
-                    if isinstance(scheduler, ReduceLROnPlateau):
-                        scheduler.step(train_loss if validation is None else result.loss)
-                    else:
-                        scheduler.step()
-                done = len(history.epochs)
-                if patience is not None and restore_best and history.best_epoch == done - 1:
-                    best = copy.deepcopy(model.state_dict())
-                # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
-                full = losses.steps == done * steps_per_epoch
-                last = losses.steps == total or _out_of_patience(history, patience)
-                if saved and full and (last or done % checkpoint_every == 0):
-                    saved.save(history.to_dict(), best)
-            history.stopped_early = losses.steps < total
+        with _mode(model, training=True), run.bar:
+            while not run.over():
+                run.epoch()
+            history.stopped_early = run.losses.steps < total
     except KeyboardInterrupt:
-        losses.look()
+        run.losses.look()
         history.interrupted = True
-    if best is not None:
-        model.load_state_dict(best)
+    if run.best is not None:
+        model.load_state_dict(run.best)
     return history
+
+
+@dataclass
+class _Run:
+    """A run of :func:`fit` under way: its arguments, checked, and what has come of it so far."""
+
+    model: nn.Module
+    train: Images
+    optimizer: Optimizer
+    total: int  # steps
+    batch_size: int
+    validation: Images | None
+    loss: Loss
+    l2: float
+    patience: int | None
+    restore_best: bool
+    scheduler: Any
+    scheduler_every: str
+    augment: Augment | None
+    precision: str
+    checkpoint_every: int
+    saved: Checkpoint | None
+    generator: torch.Generator
+    scaler: torch.amp.GradScaler
+    network: nn.Module  # the model, compiled where that was asked for
+    losses: _Losses
+    best: dict[str, Any] | None  # the model's state after its best epoch
+    cast: AbstractContextManager
+    penalised: list[Tensor]
+    bar: Any = None
+
+    @property
+    def history(self) -> History:
+        return self.losses.history
+
+    def over(self) -> bool:
+        return self.losses.steps >= self.total or _out_of_patience(self.history, self.patience)
+
+    def epoch(self) -> None:
+        """One pass over the images, and what comes after it: measuring, the schedule, the files."""
+        began, first = time.perf_counter(), self.losses.steps
+        for x, y in self.train.batches(self.batch_size, generator=self.generator, augment=self.augment):
+            rate = self.step(x, y)
+            if self.losses.steps == self.total:
+                break
+        self.losses.look()
+        seconds = time.perf_counter() - began
+        train_loss = math.fsum(self.history.loss[first:]) / (self.losses.steps - first)
+        result = Evaluation(None, None)
+        if self.validation is not None:
+            result = evaluate(self.model, self.validation, loss=self.loss, precision=self.precision)
+        self.history.epochs.append(Epoch(train_loss, *result, float(rate), seconds))
+        if self.scheduler is not None and self.scheduler_every == "epoch":
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(train_loss if self.validation is None else result.loss)
+            else:
+                self.scheduler.step()
+        self.keep()
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """One batch, one step of the optimizer; returns its learning rate."""
+        with self.cast:
+            value = self.loss(self.network(x), y)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.losses.add(value.detach(), rate)
+        if self.l2:
+            value = value + self.l2 * l2_penalty(self.penalised)
+        self.optimizer.zero_grad()
+        self.scaler.scale(value).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scheduler is not None and self.scheduler_every == "step":
+            self.scheduler.step()
+        if self.bar.update():  # True when it has just been drawn
+            self.bar.set_postfix_str(self.losses.text(), refresh=False)
+        return rate
+
+    def keep(self) -> None:
+        """After an epoch: the best state in memory, the whole state in the checkpoint."""
+        done = len(self.history.epochs)
+        if self.patience is not None and self.restore_best and self.history.best_epoch == done - 1:
+            self.best = copy.deepcopy(self.model.state_dict())
+        # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
+        full = self.losses.steps == done * math.ceil(len(self.train) / self.batch_size)
+        if self.saved and full and (self.over() or done % self.checkpoint_every == 0):
+            self.saved.save(self.history.to_dict(), self.best)
 
 
 def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
