@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import io
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Number
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from course_lib.weights import write_whole
 
 # What a file of before these settings existed was saved with.
 EARLIER = {"l2": 0.0, "patience": None, "restore_best": True}
@@ -38,7 +41,8 @@ class Checkpoint:
     def save(self, history: dict[str, Any], best: dict[str, Any] | None = None) -> None:
         """Write the file whole or not at all: the name changes hands only when all bytes are on the disk.
 
-        ``best`` is the model's state after its best epoch, where a run keeps it.
+        ``best`` is the model's state after its best epoch, where a run keeps it. Raises ``OSError`` that
+        says which file and why, on a full disk say; the file of before is still there then.
         """
         state = {
             "settings": self.settings,
@@ -49,20 +53,11 @@ class Checkpoint:
             "scheduler": _plain(self.scheduler.state_dict()) if self.scheduler is not None else None,
             "scaler": self.scaler.state_dict(),
             "shuffling": self.generator.get_state(),
-            "random": torch.get_rng_state(),
+            "random": _random_states(self.device),
         }
-        if self.device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self.device)
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            with part.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_whole(self.path, content.getbuffer(), "checkpoint")
 
     def load(self, most: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Take up the run in the file. Everything is compared first, so that an error changes nothing.
@@ -94,9 +89,7 @@ class Checkpoint:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["shuffling"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        _set_random_states(state["random"], self.device)
         return history, state.get("best")
 
     def _compare(self, what: str, here: dict[str, Any], there: dict[str, Any]) -> None:
@@ -113,6 +106,32 @@ class Checkpoint:
         return ValueError(
             f"the checkpoint {self.path} {why}. Give another file, or resume=False to replace it"
         )
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """Of every generator that a loss, a layer or an augmentation may draw from, in plain values."""
+    states = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    name, key, *rest = np.random.get_state()  # noqa: NPY002 - the generator that other packages draw from
+    states["numpy"] = (name, torch.from_numpy(key.astype(np.int64)), *rest)
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_random_states(states: Any, device: torch.device) -> None:
+    if isinstance(states, torch.Tensor):  # a file of before NumPy's and Python's were in it
+        torch.set_rng_state(states)
+        return
+    torch.set_rng_state(states["torch"])
+    random.setstate(states["python"])
+    name, key, *rest = states["numpy"]
+    np.random.set_state((name, key.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
 
 
 def _settings(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:

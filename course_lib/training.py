@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from course_lib.checkpoint import Checkpoint
 from course_lib.data import Augment, Images
@@ -149,9 +150,11 @@ def fit(
         train: the images; they are moved to the model's device, whole.
         optimizer: built from the model's parameters.
         epochs: how long to train, in passes over ``train``; or give ``steps``, in batches.
-        batch_size: images per step; the last batch of an epoch may be smaller.
+        batch_size: images per step; the last batch of an epoch may be smaller. One image alone is refused
+            where the network cannot be trained on it, as with BatchNorm on (N, C).
         validation: measured after each epoch; it changes nothing about the steps that are taken, but with
-            ``patience`` how many.
+            ``patience`` how many. It must have the classes of ``train`` in the same order, and its mean and
+            standard deviation.
         loss: ``loss(model(x), y)``, a scalar, the mean over the batch.
         l2: λ of :func:`l2_penalty`, which is added to the loss; what is recorded is the loss without it.
             For decay that does not pass through the optimizer, leave it 0 and take ``optim.AdamW``.
@@ -160,12 +163,14 @@ def fit(
             validation loss, whether the run stopped early, was interrupted, or came to its end. False:
             as it was last.
         scheduler: its ``step()`` is called after every ``scheduler_every``, ``"epoch"`` or ``"step"``.
-            ``ReduceLROnPlateau`` gets the epoch's validation loss, or training loss without validation.
+            One whose ``step`` asks for a number, such as ``ReduceLROnPlateau``, gets the epoch's validation
+            loss, or training loss without validation. It may freeze and unfreeze layers, too.
         device: None: where the model is. A device given is only checked: moving the model here would
             be too late, for the optimizer holds the parameters already.
         seed: of the order of the images and of the augmentation. Dropout draws from torch's own
             generator, which ``device.seed_everything`` seeds.
-        augment: called as ``augment(x, generator)`` on each batch, on the device.
+        augment: called as ``augment(x, generator)`` on each batch, on the device. What it draws from torch's,
+            NumPy's or Python's own generator is resumed too; a generator that it keeps for itself is not.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``; see ``device.autocast``.
         compile: run the model through ``torch.compile``.
         progress: show a bar; None: unless the environment variable ``COURSE_PROGRESS`` is ``0``.
@@ -186,17 +191,21 @@ def fit(
     _check_length(epochs, steps)
     _check_positive(batch_size=batch_size, checkpoint_every=checkpoint_every)
     _check_optimizer(optimizer, model)
-    penalised = _penalised(model, l2)
+    _check_l2(model, l2)
     _check_patience(patience, validation)
-    if scheduler_every not in ("epoch", "step"):
-        raise ValueError(f"scheduler_every={scheduler_every!r} must be 'epoch' or 'step'")
+    _check_scheduler(scheduler, scheduler_every, optimizer)
     cast = autocast(at, precision)
     layout = memory_format(model)
     steps_per_epoch = math.ceil(len(train) / batch_size)
     total = steps if epochs is None else epochs * steps_per_epoch
     train = train.to(at, layout)
-    validation = None if validation is None else validation.to(at, layout)
     _try(model, train, loss, cast)
+    if validation is not None:
+        _check_comparable(train, validation)
+        validation = validation.to(at, layout)
+        _try(model, validation, loss, cast)
+    if total >= steps_per_epoch or batch_size == 1:
+        check_last_batch(model, train, batch_size)
 
     history, best = History(), None
     generator = torch.Generator(at).manual_seed(seed)
@@ -219,7 +228,6 @@ def fit(
         losses=_Losses(history, block=1 if at.type == "cpu" else BLOCK),
         best=best,
         cast=cast,
-        penalised=penalised,
     )  # fmt: skip
     run.bar = _bar(progress, total, run.losses.steps)
     try:
@@ -261,7 +269,6 @@ class _Run:
     losses: _Losses
     best: dict[str, Any] | None  # the model's state after its best epoch
     cast: AbstractContextManager
-    penalised: list[Tensor]
     bar: Any = None
 
     @property
@@ -274,6 +281,7 @@ class _Run:
     def epoch(self) -> None:
         """One pass over the images, and what comes after it: measuring, the schedule, the files."""
         began, first = time.perf_counter(), self.losses.steps
+        self.model.train()  # the schedule may have unfrozen layers
         for x, y in self.train.batches(self.batch_size, generator=self.generator, augment=self.augment):
             rate = self.step(x, y)
             if self.losses.steps == self.total:
@@ -286,7 +294,7 @@ class _Run:
             result = evaluate(self.model, self.validation, loss=self.loss, precision=self.precision)
         self.history.epochs.append(Epoch(train_loss, *result, float(rate), seconds))
         if self.scheduler is not None and self.scheduler_every == "epoch":
-            if isinstance(self.scheduler, ReduceLROnPlateau):
+            if _wants_loss(self.scheduler):
                 self.scheduler.step(train_loss if self.validation is None else result.loss)
             else:
                 self.scheduler.step()
@@ -299,7 +307,7 @@ class _Run:
         rate = self.optimizer.param_groups[0]["lr"]
         self.losses.add(value.detach(), rate)
         if self.l2:
-            value = value + self.l2 * l2_penalty(self.penalised)
+            value = value + self.l2 * l2_penalty(decayed(self.model))  # anew: layers are unfrozen
         self.optimizer.zero_grad()
         self.scaler.scale(value).backward()
         self.scaler.step(self.optimizer)
@@ -347,19 +355,21 @@ def evaluate(
         images: moved to the model's device, whole.
         batch_size: images at once; no result depends on it beyond rounding.
         device: None: where the model is. Another one is refused, as in :func:`fit`.
-        loss: the mean over a batch.
+        loss: as in :func:`fit`. It is taken once, of all logits (N, classes) and labels (N,): a mean of
+            batches' means would not be the mean where examples have weights, or none (``ignore_index``).
         precision: as in :func:`fit`.
+
+    An image with a NaN among its logits is not classified right, whatever its label is.
     """
     at = _device_of(model, device, images.device)
     _check_positive(batch_size=batch_size)
     images = images.to(at, memory_format(model))
-    total, right = torch.zeros(2, device=at)
     with _aside(model, at), autocast(at, precision):
-        for x, y in images.batches(min(batch_size, len(images)), shuffle=False):
-            logits = model(x)  # (B, classes)
-            total += loss(logits, y) * len(y)
-            right += (logits.argmax(1) == y).sum()
-    return Evaluation(total.item() / len(images), right.item() / len(images))
+        batches = images.batches(min(batch_size, len(images)), shuffle=False)
+        logits = torch.cat([model(x) for x, _ in batches])  # (N, classes)
+        value = loss(logits, images.y)
+        right = (logits.argmax(1) == images.y) & ~logits.isnan().any(1)
+    return Evaluation(value.item(), right.sum().item() / len(images))
 
 
 class _Losses:
@@ -394,14 +404,28 @@ class _Losses:
 
 @contextmanager
 def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode inside, and the mode of each module as it was afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Training or evaluation mode inside, and the mode of each module as it was afterwards.
+
+    Modules that ``train()`` does not reach are frozen. What was frozen or unfrozen inside, by a schedule,
+    stays so: a layer that was unfrozen is then in the mode of the model.
+    """
+    modes = {module: module.training for module in model.modules()}
+    frozen = _frozen(model)
     model.train(training)
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        still = _frozen(model)
+        for module in model.modules():
+            changed = (module in frozen) != (module in still)
+            mode = modes.get(module, modes[model])
+            module.training = (modes[model] and module not in still) if changed else mode
+
+
+def _frozen(model: nn.Module) -> set[nn.Module]:
+    """The modules that stay in evaluation mode when the model is put into training."""
+    model.train()
+    return {module for module in model.modules() if not module.training}
 
 
 @contextmanager
@@ -445,6 +469,53 @@ def _check_outputs(output: Any, train: Images) -> None:
         )
 
 
+def _check_comparable(train: Images, validation: Images) -> None:
+    """Both sets must mean the same by a label and by a pixel; else one's loss says nothing of the other's."""
+    if validation.classes != train.classes:
+        pairs = list(zip_longest(validation.classes, train.classes))
+        k = next(k for k, (theirs, ours) in enumerate(pairs) if theirs != ours)
+        same = sorted(validation.classes) == sorted(train.classes)
+        raise ValueError(
+            f"validation has {'the classes in another order' if same else 'other classes'} than train: "
+            f"label {k} is {pairs[k][0]!r} there and {pairs[k][1]!r} in train"
+        )
+    for name in ("mean", "std"):
+        theirs, ours = getattr(validation, name), getattr(train, name)
+        if len(theirs) != len(ours) or not all(map(math.isclose, theirs, ours)):
+            raise ValueError(
+                f"validation has {name}={theirs} and train {ours}: a pixel would be two numbers to the "
+                "network. Give both the training set's: "
+                "dataclasses.replace(validation, mean=train.mean, std=train.std)"
+            )
+
+
+def check_last_batch(model: nn.Module, train: Images, batch_size: int) -> None:
+    """Say before training that the last batch of an epoch is a single image, and the network cannot take it.
+
+    BatchNorm on (N, C) has no variance then; on images it has the pixels. The model is tried in training
+    mode and left as it was. Raises ``ValueError`` with a batch size that does.
+    """
+    if (len(train) - 1) % batch_size:
+        return
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    x, _ = next(train.batches(1, shuffle=False))
+    forked = torch.random.fork_rng([train.device] if train.device.type == "cuda" else [])
+    try:
+        with forked, _mode(model, training=True), torch.no_grad():
+            model(x)
+    except ValueError as error:
+        others = range(batch_size + 1, len(train) + 1)
+        better = next((size for size in others if (len(train) - 1) % size), None)
+        raise ValueError(
+            f"batch_size={batch_size} leaves a batch of one of the {len(train)} images, and the network "
+            f"cannot be trained on one: {error}. Take {f'batch_size={better}' if better else 'more images'}"
+        ) from error
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
 def _device_of(model: nn.Module, device: str | torch.device | None, default: Any = None) -> torch.device:
     """Where the model's parameters are; ``device``, where it is given, must be the same."""
     parameter = next(model.parameters(), None)
@@ -471,16 +542,13 @@ def _check_positive(**values: int) -> None:
             raise ValueError(f"{name}={value!r} must be a positive integer")
 
 
-def _penalised(model: nn.Module, l2: float) -> list[Tensor]:
-    """What the penalty is the sum of."""
+def _check_l2(model: nn.Module, l2: float) -> None:
     if not isinstance(l2, Real) or isinstance(l2, bool) or not 0 <= l2 < math.inf:
         raise ValueError(f"l2={l2!r} must be a finite number, 0 or more (0.01, say)")
-    weights = decayed(model)
-    if l2 and not weights:
+    if l2 and not decayed(model):
         raise ValueError(
             f"l2={l2!r}, but the model has no weights to decay, only biases, scales or frozen parameters"
         )
-    return weights
 
 
 def _check_patience(patience: int | None, validation: Images | None) -> None:
@@ -500,6 +568,35 @@ def _out_of_patience(history: History, patience: int | None) -> bool:
         return False
     best = -1 if history.best_epoch is None else history.best_epoch
     return len(history.epochs) - 1 - best >= patience
+
+
+def _check_scheduler(scheduler: Any, every: str, optimizer: Optimizer) -> None:
+    if every not in ("epoch", "step"):
+        raise ValueError(f"scheduler_every={every!r} must be 'epoch' or 'step'")
+    if scheduler is None:
+        return
+    if isinstance(scheduler, type) or not callable(getattr(scheduler, "step", None)):
+        raise ValueError(
+            f"scheduler={scheduler!r} must have a method step(), as torch.optim.lr_scheduler's do"
+        )
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise ValueError(
+            f"scheduler is a {type(scheduler).__name__} of another optimizer, whose rate it would change: "
+            "build it from the optimizer that fit is given"
+        )
+    if every == "step" and _wants_loss(scheduler):
+        raise ValueError(
+            f"scheduler_every='step' with {type(scheduler).__name__}, which asks for a loss at each call; "
+            "there is one after each epoch: scheduler_every='epoch'"
+        )
+
+
+def _wants_loss(scheduler: Any) -> bool:
+    """Whether ``step`` must be given a number, as that of ``ReduceLROnPlateau``."""
+    needed = inspect.signature(scheduler.step).parameters.values()
+    return any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed
+    )
 
 
 def _check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:

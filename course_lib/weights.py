@@ -6,6 +6,7 @@ numbers, and a file that has been cut or changed does not load.
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Mapping
@@ -36,20 +37,42 @@ def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> 
     # A copy of each in its plain layout: two names for one tensor, or a view into a larger one, cost nothing
     # in memory but cannot be written as they are.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    if path.suffix == ".safetensors":
+        content = safetensors.save(state)
+    else:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getbuffer()
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content, "file of weights")
+    return path
+
+
+def write_whole(path: Path, content: bytes | memoryview, what: str) -> None:
+    """Write a file whole or not at all: the name changes hands only when all bytes are on the disk.
+
+    The content is in memory already: what torch and safetensors say of a full disk while they write is an
+    error of their own format. Raises ``OSError`` that names ``what``, its size, the path and the reason.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        if path.suffix == ".safetensors":
-            safetensors.save_file(state, part)
-        else:
-            torch.save(state, part)
-        with part.open("rb+") as file:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        reason = error.strerror or error
+        kept = "; the one that was there is as it was" if path.exists() else ""
+        raise OSError(
+            error.errno,
+            f"the {what} of {len(content) / 1e6:.1f} MB could not be written: {reason}{kept}",
+            os.fspath(path),
+        ) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return path
 
 
 def read(path: str | Path) -> dict[str, Tensor]:

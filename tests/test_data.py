@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -48,6 +49,24 @@ def names(images: Images) -> list[bytes]:
 # ---- Images ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list, lambda v: [np.float64(v[0])]])
+def test_numbers_of_any_library_make_float32_batches(kind):
+    """NumPy's float64 made float64 batches, which no float32 network takes."""
+    images = dataclasses.replace(small(4), mean=kind([0.3]), std=kind([0.25]))
+    torch.set_default_dtype(torch.float64)
+    try:
+        x = [next(images.batches(4))[0], images.tensors()[0]]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {each.dtype for each in x} == {torch.float32}
+    assert [type(value) for value in (*images.mean, *images.std)] == [float, float]
+    assert images.mean == pytest.approx((0.3,))
+
+
+def test_class_names_may_be_numbers_and_are_strings():
+    assert dataclasses.replace(small(4), classes=range(len(small(4).classes))).classes[0] == "0"
+
+
 def test_images_say_what_they_are():
     images = small(30, channels=3)
     assert len(images) == 30
@@ -70,6 +89,13 @@ BAD = {
     "channels": ({"mean": (0.1, 0.2)}, r"mean must have one value per channel, 1, got 2"),
     "deviations": ({"std": ()}, r"std must have one value per channel, 1, got 0"),
     "no spread": ({"std": (0.0,)}, r"std must be positive"),
+    "a mean of 0 to 255": ({"mean": (33.3,)}, r"mean=\(33.3,\) is not that of .* divide it by 255"),
+    "a std of 0 to 255": ({"std": (78.6,)}, r"std=\(78.6,\) is not that of .* divide it by 255"),
+    "a negative mean": ({"mean": (-0.1,)}, r"mean=\(-0.1,\) is not that of pixels scaled to 0…1"),
+    "a mean that is NaN": ({"mean": (float("nan"),)}, r"mean=\(nan,\) is not that of pixels scaled"),
+    "a std that is NaN": ({"std": (float("nan"),)}, r"std=\(nan,\) is not that of pixels scaled"),
+    "a mean for all": ({"mean": 0.3}, r"mean must be a row of numbers, one per channel, got 0.3"),
+    "words for a mean": ({"mean": ("a",)}, r"mean must be a row of numbers"),
     "two devices": (
         {"x": torch.zeros(3, 1, 4, 4, dtype=torch.uint8, device="meta")},
         "x is on meta but y is on cpu",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import errno
 import functools
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -316,6 +320,31 @@ def test_evaluate_is_the_mean_over_the_images(name, batch_size):
     assert result.accuracy == (logits.argmax(1) == y).float().mean().item()
 
 
+LOSSES = {
+    "weights": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2, 3.0])),
+    "a partial": functools.partial(F.cross_entropy, weight=torch.tensor([1.0, 5.0, 0.2, 3.0])),
+    "ignored": nn.CrossEntropyLoss(ignore_index=0),
+    "smoothed": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2, 3.0]), label_smoothing=0.1),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_no_loss_depends_on_the_batch_size(loss, batch_size):
+    images, model = stripes(60), mlp()  # batches of one: some have a label that is ignored, and no other
+    result = evaluate(model, images, loss=LOSSES[loss], batch_size=batch_size)
+    x, y = images.tensors()
+    assert result.loss == pytest.approx(LOSSES[loss](model.eval()(x), y).item(), rel=1e-5)
+
+
+def test_a_nan_is_never_right():
+    class Broken(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[float("nan"), 0.0, 9.0, 0.0]]).expand(len(x), -1)
+
+    assert evaluate(Broken(), stripes()).accuracy == 0
+
+
 def test_evaluate_leaves_every_mode_and_the_random_numbers_as_they_were():
     model = Noisy().train()
     model.inner[3].eval()  # frozen by its owner
@@ -486,6 +515,178 @@ def test_fit_refuses_what_does_not_fit_and_changes_nothing(case):
     with pytest.raises(ValueError, match=message):
         fit(model, optimizer=sgd(model), **(arguments | changed))
     assert_same(state(model), before)
+
+
+def other(**changes):
+    """The images of ``stripes`` with something about them changed."""
+    return dataclasses.replace(stripes(), **changes)
+
+
+INCOMPARABLE = {
+    "classes in another order": (
+        other(classes=("a", "c", "b", "d")),
+        "the classes in another order than train: label 1 is 'c' there and 'b' in train",
+    ),
+    "other classes": (
+        other(classes=("a", "b", "c", "x")),
+        "label 3 is 'x' there and 'd' in",
+    ),
+    "more classes": (
+        other(classes=tuple("abcde")),
+        "label 4 is 'e' there and None in train",
+    ),
+    "another mean": (other(mean=(0.4,)), r"validation has mean=\(0.4,\) and train \(0.3,\): a pixel would"),
+    "another spread": (other(std=(0.2,)), r"validation has std=\(0.2,\) and train \(0.25,\): a pixel would"),
+    "more channels": (stripes(channels=3), "validation has mean="),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPARABLE)
+def test_a_validation_set_that_means_something_else_is_refused_before_the_first_step(case):
+    model, (validation, message) = mlp(), INCOMPARABLE[case]
+    before = state(model)
+    with pytest.raises(ValueError, match=message):
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16, validation=validation)
+    assert_same(state(model), before)
+
+
+def test_a_validation_set_of_another_size_is_tried_before_the_first_step():
+    model = mlp()
+    before, small = state(model), other(x=stripes().x[:, :, :6, :6].contiguous())
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16, validation=small)
+    assert "fit tried the model on: x (2, 1, 6, 6)" in caught.value.__notes__[0]
+    assert_same(state(model), before)
+
+
+def test_a_schedule_of_another_optimizer_is_refused():
+    model = mlp()
+    scheduler = lr_scheduler.StepLR(sgd(model), 1)
+    with pytest.raises(ValueError, match="scheduler is a StepLR of another optimizer"):
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16, scheduler=scheduler)
+    with pytest.raises(ValueError, match=r"must have a method step\(\)"):
+        fit(model, stripes(), sgd(model), epochs=1, batch_size=16, scheduler=lr_scheduler.StepLR)
+
+
+class Losses:
+    """A schedule of one's own that asks for the loss."""
+
+    def __init__(self):
+        self.seen = []
+
+    def step(self, value):
+        self.seen.append(value)
+
+
+def test_a_schedule_that_asks_for_the_loss_gets_it_after_each_epoch_only():
+    model, mine = mlp(), Losses()
+    history = fit(model, stripes(), sgd(model), epochs=2, batch_size=16, scheduler=mine, validation=stripes())
+    assert mine.seen == [epoch.validation_loss for epoch in history.epochs]
+    before, optimizer = state(model), sgd(model)
+    for scheduler in (Losses(), lr_scheduler.ReduceLROnPlateau(optimizer)):
+        with pytest.raises(
+            ValueError, match=f"'step' with {type(scheduler).__name__}, which asks for a loss"
+        ):
+            fit(
+                model, stripes(), optimizer, epochs=1, batch_size=16,
+                scheduler=scheduler, scheduler_every="step",
+            )  # fmt: skip
+    assert_same(state(model), before)
+
+
+@pytest.mark.parametrize("n", [33, 1], ids=["a rest of one", "one in all"])
+def test_a_last_batch_that_batch_norm_cannot_take_is_said_before_training(n):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+    before, random = state(model), torch.get_rng_state()
+    images = dataclasses.replace(stripes(), x=stripes(40).x[:n], y=stripes(40).y[:n])
+    size = min(n, 16)
+    with pytest.raises(
+        ValueError, match=f"batch_size={size} leaves a batch of one of the {n} images"
+    ) as caught:
+        fit(model, images, sgd(model), epochs=1, batch_size=size)
+    assert_same(state(model), before)
+    assert torch.get_rng_state().equal(random)
+    if n > 1:
+        better = int(re.search(r"Take batch_size=(\d+)", str(caught.value))[1])
+        fit(model, images, sgd(model), epochs=1, batch_size=better)
+        fit(model, images, sgd(model), steps=2, batch_size=16)  # the rest is not reached
+
+
+def test_a_last_batch_of_one_is_no_trouble_where_there_are_pixels_to_average():
+    model, images = convnet(), stripes(33, channels=3)
+    history = fit(model, images, sgd(model), epochs=1, batch_size=16)
+    assert len(history.loss) == 3
+
+
+class Unfreeze:
+    """A schedule that lets the first layers learn after an epoch, in the way that a reader would write it."""
+
+    def __init__(self, module):
+        self.module = module
+        module.requires_grad_(False)
+        module.train = lambda mode=True: module
+        for part in module.modules():
+            part.training = False
+
+    def step(self):
+        del self.module.train
+        self.module.requires_grad_(True)
+
+
+def unfreezing():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+    return nn.Sequential(body, nn.Linear(8, 4))
+
+
+def test_what_a_schedule_unfreezes_is_trained_from_the_next_step_on_and_stays_so():
+    """Mode, BatchNorm's statistics and the penalty follow, though fit began with the layers frozen."""
+    model = unfreezing()
+    schedule, modes = Unfreeze(model[0]), []
+    model[0][2].register_forward_hook(lambda module, x, y: modes.append(module.training))
+    fit(model, stripes(), sgd(model), epochs=1, batch_size=20, scheduler=schedule)
+    assert not any(modes)
+    assert all(module.training for module in model.modules())
+    schedule = Unfreeze(model[0])
+    before, modes[:] = state(model), []
+    fit(model, stripes(), sgd(model), epochs=1, batch_size=20)  # frozen before and after: stays
+    assert not any(module.training for module in model[0].modules())
+    assert model.training
+    assert_same(state(model[0]), {k[2:]: v for k, v in before.items() if k.startswith("0.")})
+    steps = []
+    fit(
+        model, stripes(), sgd(model, 0.1), epochs=2, batch_size=20, scheduler=schedule_once(schedule), l2=0.5,
+        augment=lambda x, _: steps.append(model[0][1].weight.detach().norm().item()) or 0 * x,
+    )  # fmt: skip
+    # With images that are all 0 nothing but the penalty moves the first layer: λ lr = 0.05 a step.
+    assert steps[1:3] == steps[:1] * 2
+    assert steps[3] == pytest.approx(0.95 * steps[2], rel=1e-4)
+    assert modes[-1]
+
+
+def schedule_once(schedule):
+    """Its first call only."""
+    called = []
+
+    class Once:
+        def step(self):
+            if not called:
+                called.append(schedule.step())
+
+    return Once()
+
+
+def test_what_a_schedule_freezes_stays_in_evaluation():
+    model = unfreezing()
+
+    class Freeze:
+        def step(self):
+            Unfreeze(model[0])
+
+    fit(model, stripes(), sgd(model), epochs=1, batch_size=20, scheduler=Freeze())
+    assert not any(module.training for module in model[0].modules())
+    assert model.training
 
 
 def test_fit_refuses_an_optimizer_of_another_model():
@@ -755,7 +956,9 @@ SCHEDULERS = {
 
 
 def noise(x, generator):
-    return x + 0.1 * torch.randn(x.shape, generator=generator, device=x.device)
+    """From every generator that an augmentation may draw from."""
+    scale = 0.1 * random.random() + 0.1 * np.random.rand()  # noqa: NPY002
+    return x + scale * torch.randn(x.shape, generator=generator, device=x.device) + 0.1 * torch.rand(())
 
 
 @pytest.mark.parametrize("name", PRESENT)
@@ -766,7 +969,7 @@ def test_a_resumed_run_ends_in_the_same_bits(name, schedule, tmp_path):
     def run(epochs, path=None, seed=0):
         model = convnet(seed).to(name)
         optimizer = sgd(model, np.float64(0.1), momentum=0.9)  # NumPy's numbers come out of sweeps
-        torch.manual_seed(seed)
+        devices.seed_everything(seed)
         history = fit(
             model, stripes(40, channels=3), optimizer, epochs=epochs, batch_size=16, augment=noise,
             validation=stripes(8, channels=3), scheduler=make(optimizer), scheduler_every=every,
@@ -983,17 +1186,23 @@ def test_a_checkpoint_folder_is_made_or_refused_before_training(tmp_path):
     assert_same(state(model), before)
 
 
-def test_a_save_that_fails_keeps_the_old_checkpoint(saved, monkeypatch):
-    content = saved.read_bytes()
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_keeps_the_old_checkpoint(saved, monkeypatch):
+    content, opened = saved.read_bytes(), Path.open
 
-    def half(state, file):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
+    def full(path, mode="r", *rest):
+        if mode == "wb":
+            opened(path, mode).close()
+            return open("/dev/full", mode, *rest)
+        return opened(path, mode, *rest)
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(Path, "open", full)
     model = mlp()
-    with pytest.raises(OSError, match="No space left"):
+    message = r"the checkpoint of .* MB could not be written: No space left on device; the one that was there"
+    with pytest.raises(OSError, match=message) as caught:
         fit(model, stripes(), sgd(model), epochs=3, batch_size=16, checkpoint=saved)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(saved))
+    monkeypatch.undo()
     assert saved.read_bytes() == content
     assert [path.name for path in saved.parent.iterdir()] == ["run.pt"]
 

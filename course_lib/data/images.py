@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -19,12 +19,14 @@ class Images:
     Attributes:
         x: pixels 0 to 255, ``uint8``, (N, C, H, W).
         y: labels 0 to ``len(classes) − 1``, ``int64``, (N,), on the same device.
-        classes: the name of each label.
-        mean: mean of each channel over the training set, of pixels scaled to 0…1.
-        std: its standard deviation, in the same unit.
+        classes: the name of each label; numbers become strings.
+        mean: mean of each channel over the training set, of pixels scaled to 0…1. Any row of numbers, a
+            NumPy array say; kept as a tuple of ``float``.
+        std: its standard deviation, in the same unit, so above 0 and at most 1.
 
     Raises:
-        ValueError: an empty set, a shape, a type or a device that does not fit, labels out of range.
+        ValueError: an empty set, a shape, a type or a device that does not fit, labels out of range, a mean
+            or standard deviation that pixels from 0 to 1 cannot have (those of pixels from 0 to 255, say).
     """
 
     x: Tensor
@@ -34,6 +36,9 @@ class Images:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         x, y = self.x, self.y
         if x.ndim != 4:
             raise ValueError(f"x must have the shape (N, C, H, W), got {tuple(x.shape)}")
@@ -56,7 +61,12 @@ class Images:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != x.shape[1]:
                 raise ValueError(f"{name} must have one value per channel, {x.shape[1]}, got {len(values)}")
-        if not all(value > 0 for value in self.std):
+            if not all(0 <= value <= 1 for value in values):
+                raise ValueError(
+                    f"{name}={values} is not that of pixels scaled to 0…1, which is from 0 to 1"
+                    + ("; of pixels from 0 to 255, divide it by 255" if max(values) > 1 else "")
+                )
+        if not all(self.std):
             raise ValueError(f"std must be positive, got {self.std}")
 
     def __len__(self) -> int:
@@ -164,8 +174,8 @@ class Images:
 
     def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """(x / 255 − mean) / std as one product and one sum, x · scale + shift, each (C, 1, 1)."""
-        mean = torch.tensor(self.mean, device=self.device)[:, None, None]
-        std = torch.tensor(self.std, device=self.device)[:, None, None]
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=self.device)[:, None, None]
+        std = torch.tensor(self.std, dtype=torch.float32, device=self.device)[:, None, None]
         return 1 / (255 * std), -mean / std
 
     def _rank_within_class(self, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,6 +202,14 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 def _permutation(n: int, seed: int) -> Tensor:
     """A random order of 0 … n − 1, drawn on the CPU so that every device gets the same one."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def _numbers(name: str, values: Iterable[float]) -> tuple[float, ...]:
+    """As plain floats: NumPy's would make float64 batches."""
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a row of numbers, one per channel, got {values!r}") from error
 
 
 def _check_count(name: str, value: int, most: int) -> None:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from course_lib.data import Augment, Images
-from course_lib.training import History, fit
+from course_lib.training import History, check_last_batch, fit
 from course_lib.transfer.freezing import count, freeze, unfreeze
 from course_lib.transfer.probe import check_classes
 from course_lib.transfer.structure import head, stages
@@ -182,14 +182,16 @@ def fine_tune(
     if not 0 <= frozen_epochs <= epochs:
         raise ValueError(f"frozen_epochs={frozen_epochs} must be from 0 to epochs={epochs}")
     _check_trainable(model)
+    if keep:
+        freeze(model, *keep)
+    if frozen_epochs < epochs:  # what is frozen first learns later, and must be able to; fit sees the start
+        check_last_batch(model, train, batch_size)
     optimiser = optimizer(model.parameters(), lr=lr if frozen_epochs else lower_lr)
     if frozen_epochs:
         scheduler = FrozenThenAll(
             optimiser, model, epochs=frozen_epochs, lr=lower_lr, names=names, keep=keep, patience=patience
         )
     else:
-        if keep:
-            freeze(model, *keep)
         scheduler = ReduceLROnPlateau(optimiser, patience=patience)
     return fit(
         model, train, optimiser, epochs=epochs, batch_size=batch_size, validation=validation,
