@@ -21,6 +21,22 @@ from torch._subclasses.fake_tensor import FakeTensor
 Group = dict[str, Any]  # a parameter group: "params", and the settings that hold for them
 State = dict[str, Any]  # what is remembered of one parameter
 
+# What a parameter group may hold beside an optimizer's settings: a name for the reader, torch's names of the
+# parameters, and what torch's schedules and averaged models note down.
+NOTES = frozenset(
+    [
+        "params",
+        "param_names",
+        "name",
+        "initial_lr",
+        "max_lr",
+        "min_lr",
+        "base_momentum",
+        "max_momentum",
+        "swa_lr",
+    ]
+)
+
 
 class Optimizer(torch.optim.Optimizer):
     """The loop over parameters that all optimizers share; a subclass says what to do with one.
@@ -30,7 +46,8 @@ class Optimizer(torch.optim.Optimizer):
     nowhere.
 
     Raises:
-        ValueError: a setting out of its range, in ``__init__`` or in a parameter group; a state
+        ValueError: a setting out of its range, in ``__init__`` or in a parameter group; a setting that this
+            optimizer does not have, unless it is off (``weight_decay=0``, ``nesterov=False``); a state
             dict of another optimizer; a gradient that is sparse or complex.
     """
 
@@ -52,11 +69,13 @@ class Optimizer(torch.optim.Optimizer):
             weights = [w for w in group["params"] if w.grad is not None]
             states = [self._state_of(w) for w in weights]
             fast = all(w.is_cuda for w in weights) if self.fast is None else self.fast
+            numbers = {name: _plain(group[name]) for name in self.defaults if _holds_tensor(group[name])}
+            settings = group | numbers if numbers else group
             if fast and weights and type(self) in FAST:
-                FAST[type(self)](weights, [w.grad for w in weights], states, group)
+                FAST[type(self)](weights, [w.grad for w in weights], states, settings)
             else:
                 for w, state in zip(weights, states, strict=True):
-                    self.update(w, w.grad, state, group)
+                    self.update(w, w.grad, state, settings)
         return loss
 
     def _state_of(self, w: Tensor) -> State:
@@ -74,18 +93,54 @@ class Optimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group, as torch does, its settings checked."""
         if isinstance(param_group, Mapping):
+            self._refuse_others("a parameter group", param_group)
             for name in self.defaults:
                 _check(name, param_group.get(name, self.defaults[name]))
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict()`` of the same optimizer."""
-        absent = [name for group in state_dict["param_groups"] for name in self.defaults if name not in group]
-        remembered = [state for state in state_dict["state"].values() if not set(self.memory) <= set(state)]
-        if absent or remembered:
-            what = repr(absent[0]) if absent else f"memory {', '.join(self.memory)}"
-            raise ValueError(f"state_dict has no {what}: it is not from {type(self).__name__}")
+        name = type(self).__name__
+        for group in state_dict["param_groups"]:
+            absent = [setting for setting in self.defaults if setting not in group]
+            if absent:
+                raise ValueError(f"state_dict has no {absent[0]!r}: it is not from {name}")
+            self._refuse_others("state_dict", group)
+        for state in state_dict["state"].values():
+            absent = [kept for kept in self.memory if kept not in state]
+            others = [
+                kept for kept in state if kept not in (*self.memory, "step") and state[kept] is not None
+            ]
+            if absent or others:
+                what = f"no memory {', '.join(self.memory)}" if absent else f"a memory {others[0]!r}"
+                raise ValueError(f"state_dict has {what}: it is not from {name}")
         super().load_state_dict(state_dict)
+
+    def _refuse_others(self, what: str, group: Mapping[str, Any]) -> None:
+        """A setting that is not this optimizer's would be ignored, unless it asks for nothing."""
+        for name, value in group.items():
+            if name not in self.defaults and name not in NOTES and not _is_off(value):
+                raise ValueError(
+                    f"{what} has {name}={value!r}, which {type(self).__name__} does not have: its settings "
+                    f"are {', '.join(self.defaults)}"
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy: torch's own leaves out what an instance was given, ``fast`` say.
+
+        Hooks stay out, and the ``step`` that a schedule puts over ours: it would move the original.
+        """
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if not name.startswith("_") and not callable(value)
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own = set(state.get("defaults", self.__dict__.get("defaults", {})))
+        super().__setstate__(state)
+        # torch adds a setting of its own to the defaults here, which then every group would have to have.
+        self.defaults = {name: value for name, value in self.defaults.items() if name in own}
 
 
 class SGD(Optimizer):
@@ -158,14 +213,14 @@ class AdaGrad(Optimizer):
     Args:
         params: as in :class:`SGD`.
         lr: the length of the first step, in units of weight: g / √g² is ±1.
-        eps: ε, keeps the division finite.
+        eps: ε, keeps the division finite. By name only: torch's third argument is another.
 
     Source: J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods", 2011.
     """
 
     memory = ("sum_of_squares",)
 
-    def __init__(self, params: Iterable, lr: float = 0.01, eps: float = 1e-10) -> None:
+    def __init__(self, params: Iterable, lr: float = 0.01, *, eps: float = 1e-10) -> None:
         super().__init__(params, {"lr": lr, "eps": eps})
 
     def update(self, w: Tensor, g: Tensor, state: State, group: Group) -> None:
@@ -290,6 +345,22 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
     return [group for group in groups if group["params"]]
 
 
+def _plain(value: Any) -> Any:
+    """A tensor of one number, which a rate may be, as that number; a pair of them likewise."""
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(each) for each in value)
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(each, Tensor) for each in (value if isinstance(value, tuple | list) else [value]))
+
+
+def _is_off(value: Any) -> bool:
+    """None, False and 0 are how torch's optimizers say that a setting is not used."""
+    return value is None or (isinstance(_plain(value), Real) and not _plain(value))
+
+
 def _check(name: str, value: Any) -> None:
     """Raises ValueError for a setting out of its range. One that is being traced has no value yet."""
     if isinstance(value, FakeTensor):
@@ -300,7 +371,7 @@ def _check(name: str, value: Any) -> None:
         for k, beta in enumerate(value):
             _check(f"betas[{k}]", beta)
         return
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    number = _plain(value)
     finite = isinstance(number, Real) and math.isfinite(number)
     if name in ("momentum", "alpha", "betas[0]", "betas[1]"):
         if not finite or not 0 <= number < 1:

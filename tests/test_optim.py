@@ -1,4 +1,5 @@
 import copy
+import inspect
 import io
 import math
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import optim
+from course_lib import layers, optim
 
 # name -> (ours, torch's, settings of ours, the same for torch's)
 TWINS = {
@@ -296,3 +297,146 @@ def test_decay_groups_leave_empty_groups_out_and_refuse_a_negative_decay():
     assert len(optim.decay_groups(nn.Linear(3, 2, bias=False), 0.1)) == 1
     with pytest.raises(ValueError, match=r"weight_decay is -0\.1; it must be a finite number, 0 or more"):
         optim.decay_groups(nn.Linear(3, 2), -0.1)
+
+
+FOREIGN = {
+    "weight decay": (optim.SGD, {"weight_decay": 0.5}, "weight_decay=0.5, which SGD does not have: .* lr$"),
+    "momentum": (optim.SGD, {"momentum": 0.9}, "momentum=0.9, which SGD does not have"),
+    "a typing error": (
+        optim.AdamW,
+        {"weight_decy": 0.1},
+        "weight_decy=0.1, which AdamW does not have: .*decay",
+    ),
+    "ascent": (optim.Adam, {"maximize": True}, "maximize=True, which Adam does not have"),
+    "other betas": (optim.RMSprop, {"betas": (0.9, 0.99)}, "betas=.*, which RMSprop does not have"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_setting_that_the_optimizer_does_not_have_is_refused(case):
+    kind, setting, message = FOREIGN[case]
+    w = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match=message):
+        kind([{"params": [w], **setting}], lr=0.1)
+    optimizer = kind([w], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], **setting})
+    assert len(optimizer.param_groups) == 1
+    state = optimizer.state_dict()
+    state["param_groups"][0] |= setting
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+
+
+def test_decay_groups_are_for_optimizers_that_decay():
+    with pytest.raises(ValueError, match=r"weight_decay=0.5, which SGD does not have"):
+        optim.SGD(optim.decay_groups(nn.Linear(2, 2), 0.5), lr=0.1)
+    optim.SGD(optim.decay_groups(nn.Linear(2, 2), 0.0), lr=0.1)
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"weight_decay": 0.1}, {"maximize": True}])
+def test_torchs_state_is_refused_where_it_would_be_ignored(settings):
+    w = nn.Parameter(torch.ones(2))
+    theirs = torch.optim.SGD([w], lr=0.1, **settings)
+    w.grad = torch.ones(2)
+    theirs.step()
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}=.*, which SGD does not have"):
+        optim.SGD([w], lr=0.1).load_state_dict(theirs.state_dict())
+    state = theirs.state_dict()
+    state["param_groups"][0] |= {"momentum": 0, "weight_decay": 0, "maximize": False}
+    if settings == {"momentum": 0.9}:
+        with pytest.raises(ValueError, match="a memory 'momentum_buffer': it is not from SGD"):
+            optim.SGD([w], lr=0.1).load_state_dict(state)
+    else:
+        optim.SGD([w], lr=0.1).load_state_dict(state)  # its many other settings are off
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_state_is_loaded_as_often_as_one_likes_after_schedules_too(kind):
+    model, x, y = problem(0)
+    groups = [{"params": [p], "name": name} for name, p in model.named_parameters()]
+    optimizer = kind(groups, lr=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=9, cycle_momentum="momentum" in optimizer.defaults or kind is optim.Adam
+    )
+    train(model, optimizer, x, y, 2)
+    schedule.step()
+    defaults = dict(optimizer.defaults)
+    for _ in range(3):
+        optimizer.load_state_dict(optimizer.state_dict())
+        train(model, optimizer, x, y, 1)
+    assert optimizer.defaults == defaults
+    copied = copy.deepcopy(optimizer)
+    copied.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("fast", [True, False, None])
+def test_a_copy_keeps_what_was_set_and_moves_its_own_weights_only(kind, fast):
+    model, x, y = problem(0)
+    optimizer = build(kind, model.parameters(), fast, lr=0.01)
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)  # puts a step of its own over the optimizer's
+    train(model, optimizer, x, y, 1)
+    copied, twin = copy.deepcopy((optimizer, model))
+    before = [p.detach().clone() for p in model.parameters()]
+    train(twin, copied, x, y, 2)
+    assert copied.fast is fast
+    for p, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(p, old)
+    train(model, optimizer, x, y, 2)
+    assert_equal(model, twin, atol=0)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_rate_may_be_a_tensor(kind, fast):
+    """torch's schedules then change it in place."""
+    model, x, y = problem(0)
+    twin = copy.deepcopy(model)
+    settings = [{"lr": 0.01}, {"lr": torch.tensor(0.01, dtype=torch.float64)}]
+    if "betas" in kind(twin.parameters(), **settings[0]).defaults:
+        settings[1]["betas"] = torch.tensor(0.9, dtype=torch.float64), 0.999
+    for each, setting in zip((model, twin), settings, strict=True):
+        optimizer = build(kind, each.parameters(), fast, **setting)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+        for _ in range(3):
+            train(each, optimizer, x, y, 1)
+            schedule.step()
+    assert_equal(model, twin, atol=1e-12)
+
+
+def test_what_a_subclass_notes_in_a_group_stays():
+    class Counting(optim.SGD):
+        def update(self, w, g, state, group):
+            group["name"] = group.get("name", "") + "|"
+
+    w = nn.Parameter(torch.ones(2))
+    w.grad = torch.ones(2)
+    optimizer = Counting([w], lr=0.1)
+    for _ in range(3):
+        optimizer.step()
+    assert optimizer.param_groups[0]["name"] == "|||"
+
+
+def positional(function):
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+
+
+TORCHS = {
+    layers.BatchNorm: nn.BatchNorm2d,
+    optim.AdaGrad: torch.optim.Adagrad,
+} | {
+    ours: getattr(theirs, name)
+    for module, theirs in ((layers, nn), (optim, torch.optim))
+    for name, ours in vars(module).items()
+    if isinstance(ours, type) and hasattr(theirs, name) and ours is not getattr(theirs, name)
+    and ours.__module__.startswith("course_lib.")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ours", TORCHS, ids=lambda kind: kind.__name__)
+def test_a_place_among_the_arguments_means_what_it_means_in_torch(ours):
+    """Code that moves over must not change its meaning in silence: what differs goes by name only."""
+    mine, theirs = positional(ours), positional(TORCHS[ours])
+    assert mine == theirs[: len(mine)]

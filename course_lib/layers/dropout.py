@@ -40,12 +40,13 @@ class Dropout(nn.Module):
         inverted: True, as ``nn.Dropout``: what is kept is divided by 1 − p in training, and nothing is done
             in evaluation. False, as first published: nothing is scaled in training, and everything is
             multiplied by 1 − p in evaluation. The expected output is that of evaluation either way.
+            By name only: the second argument of ``nn.Dropout`` is another.
 
     Masks come from torch's generator of the input's device; on a CPU they are those of ``nn.Dropout``.
     Shape: any → the same. Raises ``ValueError`` for a ``p`` outside [0, 1).
     """
 
-    def __init__(self, p: float = 0.5, inverted: bool = True) -> None:
+    def __init__(self, p: float = 0.5, *, inverted: bool = True) -> None:
         super().__init__()
         if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p < 1:
             raise ValueError(f"p is {p!r}; the probability of being dropped must be in [0, 1)")
