@@ -13,9 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from course_lib.layers.windows import Size, add_windows, check_images, like, output_size, pair, windows
+from course_lib.layers.tracing import apply, constant, one_node, traced
+from course_lib.layers.windows import (
+    Size,
+    add_windows,
+    check_floating,
+    check_images,
+    like,
+    output_size,
+    pair,
+    windows,
+)
 
 CACHED = 2**20  # values in the columns of the images that are worked on at once: 4 MB in float32
 
@@ -72,23 +81,24 @@ class Conv2dFunction(torch.autograd.Function):
         filters = _as_rows(weight, groups)  # (G, O/G, C/G·kh·kw)
         at_once = _images_at_once(x, weight, down * across)
         parts = []
-        for images in x.split(at_once):
+        for (images,) in _together(at_once, x):
             columns = im2col(images, *where).unflatten(1, (groups, -1))  # (n, G, C/G·kh·kw, OH·OW)
-            parts.append(_product(filters, columns))  # (n, G, O/G, OH·OW)
-        y = torch.cat(parts)
+            sums = _product(filters, columns)  # (n, G, O/G, OH·OW)
+            parts.append(sums.flatten(1, 2).unflatten(2, (down, across)))
+        y = torch.cat(parts)  # (N, O, OH, OW)
         if bias is not None:
-            y += bias.view(groups, -1, 1)
+            y += bias.view(-1, 1, 1)
 
         ctx.save_for_backward(x, weight)
         ctx.where, ctx.groups, ctx.at_once = where, groups, at_once
-        return like(y.view(len(x), len(weight), down, across), x)
+        return like(y, x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """∂L/∂y → ∂L/∂x, ∂L/∂W, ∂L/∂b: a matrix product's two gradients, and im2col's transpose.
 
-        The columns are made anew rather than remembered: kh·kw times the input is too much to keep.
+        The columns are made anew rather than remembered: kh·kw times the input is too much to keep. So all
+        is computed from x, W and the gradient, and can be differentiated once more.
         """
         x, weight = ctx.saved_tensors
         # Under autocast they differ. The wider one: sums over many images must not be rounded to 16 bits.
@@ -105,7 +115,7 @@ class Conv2dFunction(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             transposed = _as_rows(weight, ctx.groups).mT.contiguous()
             parts = []
-            for above in grad_y.split(ctx.at_once):
+            for (above,) in _together(ctx.at_once, grad_y):
                 columns = _product(transposed, above).flatten(1, 2)  # (n, C·kh·kw, OH·OW)
                 parts.append(col2im(columns, x.shape[2:], *ctx.where))
             grad_x = like(torch.cat(parts), x)
@@ -129,7 +139,7 @@ class Conv2d(nn.Module):
 
     Raises:
         ValueError: an argument out of range, groups that do not divide both numbers of channels; an input
-            that is not 4-D, has other channels, or is smaller than the kernel.
+            that is not 4-D, has other channels, is smaller than the kernel, or is no floating-point tensor.
     """
 
     def __init__(
@@ -171,15 +181,17 @@ class Conv2d(nn.Module):
         if self.bias is not None:
             self.bias.uniform_(-bound, bound)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         check_images(x)
-        if x.shape[1] != self.in_channels:
+        check_floating(x)
+        if constant(x.shape[1]) != self.in_channels:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, so {x.shape[1]} channels; this layer's weights of shape "
                 f"{tuple(self.weight.shape)} with groups={self.groups} take in_channels={self.in_channels}"
             )
-        return Conv2dFunction.apply(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        return apply(
+            Conv2dFunction, x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
 
     def extra_repr(self) -> str:
@@ -195,14 +207,17 @@ class Conv2d(nn.Module):
 
 def _as_rows(weight: Tensor, groups: int) -> Tensor:
     """(O, C/G, kh, kw) → (G, O/G, C/G·kh·kw): each filter a row."""
-    return weight.reshape(groups, len(weight) // groups, weight[0].numel())
+    return weight.flatten(1).unflatten(0, (groups, -1))
 
 
 def _images_at_once(x: Tensor, weight: Tensor, windows: int) -> int:
     """So many images that their columns fit the processor's cache: a third of the time of all at once.
 
-    Their size is kh·kw times that of the images, and memory is slower than multiplication.
+    Their size is kh·kw times that of the images, and memory is slower than multiplication. 0 is all of them,
+    for a tracer: it would take the number of parts for a constant.
     """
+    if traced():
+        return 0
     column = x.shape[1] * weight.shape[2] * weight.shape[3]
     most = CACHED if x.device.type == "cpu" else 2**27
     return max(1, most // (column * windows))
@@ -210,7 +225,7 @@ def _images_at_once(x: Tensor, weight: Tensor, windows: int) -> int:
 
 def _together(n: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The tensors ``n`` images at a time, in step."""
-    return zip(*(tensor.split(n) for tensor in tensors), strict=True)
+    return zip(*(tensor.split(n) for tensor in tensors), strict=True) if n else iter([tensors])
 
 
 def _product(rows: Tensor, columns: Tensor) -> Tensor:
@@ -218,6 +233,5 @@ def _product(rows: Tensor, columns: Tensor) -> Tensor:
 
     ``matmul`` would make one product of it with everything transposed, and copy it back: half as fast.
     """
-    n, groups = columns.shape[:2]
-    each = rows.expand(n, -1, -1, -1).flatten(0, 1)  # with one group a view: the filters are not copied
-    return torch.bmm(each, columns.flatten(0, 1)).unflatten(0, (n, groups))
+    each = rows.expand(columns.shape[0], -1, -1, -1).flatten(0, 1)  # with one group a view, not a copy
+    return torch.bmm(each, columns.flatten(0, 1)).unflatten(0, (-1, rows.shape[0]))

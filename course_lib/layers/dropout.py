@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from course_lib.layers.tracing import apply, one_node
+from course_lib.layers.windows import check_floating
 
 
 class DropoutFunction(torch.autograd.Function):
@@ -25,7 +27,6 @@ class DropoutFunction(torch.autograd.Function):
         return x * mask
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """What was dropped had no part in the loss, and gets no gradient: the same mask once more."""
         (mask,) = ctx.saved_tensors
@@ -43,7 +44,8 @@ class Dropout(nn.Module):
             By name only: the second argument of ``nn.Dropout`` is another.
 
     Masks come from torch's generator of the input's device; on a CPU they are those of ``nn.Dropout``.
-    Shape: any → the same. Raises ``ValueError`` for a ``p`` outside [0, 1).
+    Shape: any → the same. Raises ``ValueError`` for a ``p`` outside [0, 1), and in training
+    for an input that is no floating-point tensor.
     """
 
     def __init__(self, p: float = 0.5, *, inverted: bool = True) -> None:
@@ -52,12 +54,14 @@ class Dropout(nn.Module):
             raise ValueError(f"p is {p!r}; the probability of being dropped must be in [0, 1)")
         self.p, self.inverted = p, inverted
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         if self.p == 0:
             return x
         keep = 1 - self.p
         if self.training:
-            return DropoutFunction.apply(x, self.p, 1 / keep if self.inverted else 1.0)
+            check_floating(x)
+            return apply(DropoutFunction, x, self.p, 1 / keep if self.inverted else 1.0)
         return x if self.inverted else x * keep
 
     def extra_repr(self) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from course_lib.layers.tracing import apply, constant, one_node
+from course_lib.layers.windows import check_floating
 
 
 class BatchNormFunction(torch.autograd.Function):
@@ -25,43 +27,40 @@ class BatchNormFunction(torch.autograd.Function):
 
         The variance is the biased one, the mean of the squared deviations.
         """
-        rest = _all_but_channel(x)
         wide = x.to(_statistics_type(x))
-        mean = wide.mean(rest, keepdim=True)  # (1, C) or (1, C, 1, 1)
-        centred = wide - mean
-        var = centred.square().mean(rest, keepdim=True)
+        mean, centred, var = _moments(wide)  # mean and var: (1, C) or (1, C, 1, 1)
         inverse_std = (var + eps).rsqrt()
-        x_hat = centred * inverse_std
+        y = torch.addcmul(_per_channel(bias, x), centred, _per_channel(weight, x) * inverse_std)
 
-        ctx.save_for_backward(x_hat, inverse_std, weight)
-        y = _per_channel(weight, x) * x_hat + _per_channel(bias, x)
+        ctx.save_for_backward(x, weight, mean, inverse_std)
+        ctx.eps = eps
         mean, var = mean.flatten(), var.flatten()
         ctx.mark_non_differentiable(mean, var)
         return y.to(x.dtype), mean, var
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
         """∂L/∂y → ∂L/∂x, ∂L/∂γ, ∂L/∂β.
 
         ∂L/∂x = γ/σ · (g − mean(g) − x̂ · mean(g x̂)): the incoming gradient without its mean and without
         its component along x̂, because a shift and a stretch of x are what the layer does not see.
         """
-        x_hat, inverse_std, weight = ctx.saved_tensors
-        rest = _all_but_channel(x_hat)
-        wide = grad.to(x_hat.dtype)
-        mean_of_grad = wide.mean(rest, keepdim=True)
-        mean_along_x_hat = (wide * x_hat).mean(rest, keepdim=True)
-        grad_x = wide - mean_of_grad - x_hat * mean_along_x_hat
-        grad_x = _per_channel(weight, grad) * inverse_std * grad_x
+        x, weight, mean, inverse_std = ctx.saved_tensors
+        rest, n = _all_but_channel(x), x.numel() // x.shape[1]  # n values a channel
+        wide, grad = x.to(mean.dtype), grad.to(mean.dtype)
+        if torch.is_grad_enabled():  # this will be differentiated once more: mean and σ come from x, too
+            mean, _, var = _moments(wide)
+            inverse_std = (var + ctx.eps).rsqrt()
+        x_hat = (wide - mean) * inverse_std
+        grad_bias = grad.sum(rest, keepdim=True)
+        grad_weight = (grad * x_hat).sum(rest, keepdim=True)
+        grad_x = torch.addcmul(grad - grad_bias / n, x_hat, grad_weight / n, value=-1)
+        grad_x = grad_x * (_per_channel(weight, x) * inverse_std)
+        grad_weight, grad_bias = grad_weight.flatten(), grad_bias.flatten()
+        return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
 
-        n = grad.numel() // grad.shape[1]  # values a channel
-        grad_weight = (n * mean_along_x_hat).flatten().to(weight.dtype)
-        grad_bias = (n * mean_of_grad).flatten().to(weight.dtype)
-        return grad_x.to(grad.dtype), grad_weight, grad_bias, None
 
-
-class BatchNorm(nn.Module):
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch Normalization of (N, C) and (N, C, H, W): ``nn.BatchNorm1d`` and ``nn.BatchNorm2d`` in one.
 
     In training each channel is normalised by its mean and variance over the batch (and, for images, over
@@ -74,7 +73,11 @@ class BatchNorm(nn.Module):
         momentum: the share of each new batch in the running averages; ``None`` weights all batches alike.
 
     Parameters ``weight`` (γ) and ``bias`` (β), buffers ``running_mean``, ``running_var`` (unbiased, as torch
-    keeps it) and ``num_batches_tracked``: the names of ``nn.BatchNorm``.
+    keeps it) and ``num_batches_tracked``: the names of ``nn.BatchNorm``. Without running averages
+    (``running_mean`` is None) the batch's own statistics serve in evaluation mode, too.
+
+    The base class is torch's: its tools know a BatchNorm by it (``update_bn``, ``convert_sync_batchnorm``),
+    and it reads the states of older files. It keeps parameters and buffers; what is computed is here.
 
     Raises:
         ValueError: an argument out of range, an input of other dimensions or another number of channels;
@@ -82,26 +85,22 @@ class BatchNorm(nn.Module):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
-        super().__init__()
         if not isinstance(num_features, int) or isinstance(num_features, bool) or num_features < 1:
             raise ValueError(f"num_features is {num_features!r}; it must be a whole number of at least 1")
         if not _is_number(eps) or eps < 0:
             raise ValueError(f"eps is {eps!r}; it must be a finite number, 0 or more")
         if momentum is not None and not (_is_number(momentum) and 0 <= momentum <= 1):
             raise ValueError(f"momentum is {momentum!r}; it must be in [0, 1], or None for a plain average")
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        super().__init__(num_features, eps, momentum)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        if not self.training:
+        if not self.training and self.running_mean is not None:
             return self._from_running_statistics(x)
-        y, mean, var = BatchNormFunction.apply(x, self.weight, self.bias, self.eps)
-        self._remember(mean, var, n=x.numel() // x.shape[1])
+        y, mean, var = apply(BatchNormFunction, x, self.weight, self.bias, self.eps)
+        if self.training and self.running_mean is not None:
+            self._remember(mean.detach(), var.detach(), n=x.numel() // x.shape[1])
         return y
 
     def _from_running_statistics(self, x: Tensor) -> Tensor:
@@ -110,28 +109,28 @@ class BatchNorm(nn.Module):
         shift = self.bias - self.running_mean * scale  # (C,)
         return (x * _per_channel(scale, x) + _per_channel(shift, x)).to(x.dtype)
 
-    @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, n: int) -> None:
         """Move the running averages towards the statistics of a batch with ``n`` values a channel."""
         self.num_batches_tracked += 1
         share = self.momentum
         if share is None:
-            share = 1 / self.num_batches_tracked
+            share = 1 / self.num_batches_tracked.item()
         unbiased = var * (n / (n - 1))
-        self.running_mean += share * (mean - self.running_mean)
-        self.running_var += share * (unbiased - self.running_var)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)  # r ← r + share · (mean − r)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 
     def _check(self, x: Tensor) -> None:
-        shape = tuple(x.shape)
+        check_floating(x)
+        shape = tuple(map(constant, x.shape))
         if x.dim() not in (2, 4):
             raise ValueError(f"x has shape {shape}; BatchNorm takes (N, C) or (N, C, H, W)")
-        if x.shape[1] != self.num_features:
+        if shape[1] != self.num_features:
             raise ValueError(
-                f"x has shape {shape}, so {x.shape[1]} channels; this layer was built for "
+                f"x has shape {shape}, so {shape[1]} channels; this layer was built for "
                 f"num_features={self.num_features}"
             )
         values = math.prod(shape) // shape[1]
-        if self.training and values < 2:
+        if (self.training or self.running_mean is None) and values < 2:
             raise ValueError(
                 f"x has shape {shape}, so {values} value{'' if values == 1 else 's'} a channel; in training, "
                 "BatchNorm needs at least 2, for one value has no variance. Use a larger batch (the last one "
@@ -142,9 +141,20 @@ class BatchNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each channel's mean, x without it, and the variance, the mean of the squared deviations.
+
+    Two passes, not ``var_mean``, which on a CPU takes one, and ten times as long over the first dimension.
+    """
+    rest = _all_but_channel(x)
+    mean = x.mean(rest, keepdim=True)
+    centred = x - mean
+    return mean, centred, centred.square().mean(rest, keepdim=True)
+
+
 def _all_but_channel(x: Tensor) -> list[int]:
     """The dimensions that a channel's statistics are taken over: all but dimension 1."""
-    return [dim for dim in range(x.dim()) if dim != 1]
+    return [0, 2, 3][: x.dim() - 1]
 
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from course_lib.layers.windows import Size, add_windows, like, pair, windows
+from course_lib.layers.tracing import apply, one_node
+from course_lib.layers.windows import Size, add_windows, check_floating, check_images, like, pair, windows
 
 
 class MaxPool2dFunction(torch.autograd.Function):
@@ -22,7 +22,8 @@ class MaxPool2dFunction(torch.autograd.Function):
         ctx: Any, x: Tensor, kernel_size: Size, stride: Size, padding: Size, dilation: Size
     ) -> Tensor:
         """(N, C, H, W) → (N, C, OH, OW). The border counts as −∞, so it never wins."""
-        placed = windows(x, kernel_size, stride, padding, dilation, fill=-torch.inf)  # (N, C, kh, kw, OH, OW)
+        least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+        placed = windows(x, kernel_size, stride, padding, dilation, fill=least)  # (N, C, kh, kw, OH, OW)
         y, winner = placed.flatten(2, 3).max(2)  # the first of equals, as torch has it
         ctx.save_for_backward(winner)
         ctx.shapes, ctx.where = (x.shape, placed.shape), (stride, padding, dilation)
@@ -30,7 +31,6 @@ class MaxPool2dFunction(torch.autograd.Function):
         return like(y, x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """A nudge at any place but the winner's changes nothing: the gradient goes to the winner alone."""
         (winner,) = ctx.saved_tensors  # (N, C, OH, OW): which place of its window, 0 … kh·kw − 1
@@ -54,7 +54,6 @@ class AvgPool2dFunction(torch.autograd.Function):
         return like(placed.mean((2, 3)), x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """∂L/∂y → ∂L/∂x, an equal share of each window's gradient to all its pixels."""
         shape, placed = ctx.shapes
@@ -88,7 +87,7 @@ class MaxPool2d(_Pool2d):
     Args:
         kernel_size, stride, padding, dilation: a number, or (height, width). The stride is ``kernel_size``
             unless given, so that windows tile the image; rows and columns that are left over are dropped.
-            The padding, half the kernel at most, is with −∞.
+            The padding, half the kernel at most, is with −∞, or the least number of a type of whole numbers.
 
     Shape: (N, C, H, W) → (N, C, OH, OW). Raises ``ValueError`` for an argument out of range, an input that
     is not 4-D or is smaller than the window.
@@ -100,15 +99,20 @@ class MaxPool2d(_Pool2d):
         super().__init__(kernel_size, stride, padding)
         self.dilation = pair("dilation", dilation, 1)
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
-        return MaxPool2dFunction.apply(x, self.kernel_size, self.stride, self.padding, self.dilation)
+        return apply(MaxPool2dFunction, x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
 class AvgPool2d(_Pool2d):
     """The mean of each window, channel by channel: ``nn.AvgPool2d``, border included.
 
-    Arguments, shape and errors as :class:`MaxPool2d`, without dilation; the padding is with zeros.
+    Arguments, shape and errors as :class:`MaxPool2d`, without dilation; the padding is with zeros. A mean
+    of whole numbers is none, so their types are refused.
     """
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
-        return AvgPool2dFunction.apply(x, self.kernel_size, self.stride, self.padding)
+        check_images(x)
+        check_floating(x)
+        return apply(AvgPool2dFunction, x, self.kernel_size, self.stride, self.padding)

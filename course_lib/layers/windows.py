@@ -9,19 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.layers.tracing import constant, pinned, traced
+
 Size = int | Sequence[int]
 
 
 def pair(name: str, value: Size, least: int) -> tuple[int, int]:
     """``value`` as (height, width). Raises ``ValueError`` unless it is one or two whole numbers ≥ least."""
     values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    values = tuple(map(constant, values))
     if len(values) != 2 or not all(
-        isinstance(v, Integral) and not isinstance(v, bool) and v >= least for v in values
+        isinstance(v, Integral | torch.SymInt) and not isinstance(v, bool) and v >= least for v in values
     ):
         raise ValueError(
             f"{name} is {value!r}; it must be a whole number of at least {least}, or two, (height, width)"
         )
-    return int(values[0]), int(values[1])
+    return values
 
 
 def output_size(
@@ -65,6 +68,8 @@ def windows(
     (ph, pw), (dh, dw) = pair("padding", padding, 0), pair("dilation", dilation, 1)
     if ph or pw:
         x = F.pad(x, (pw, pw, ph, ph), value=fill)
+    if traced():
+        x = pinned(x)
     n, c, h, w = x.stride()
     return x.as_strided((*x.shape[:2], kh, kw, down, across), (n, c, h * dh, w * dw, h * sh, w * sw))
 
@@ -94,6 +99,14 @@ def check_images(x: Tensor) -> None:
         raise ValueError(
             f"x has shape {tuple(x.shape)}; it must have four dimensions, (N, C, H, W): "
             "images, channels, height, width. One image is a batch of one: x[None]"
+        )
+
+
+def check_floating(x: Tensor) -> None:
+    """``x`` must be of a floating-point type. Raises ``ValueError`` with its type otherwise."""
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x is {x.dtype}; it must be of a floating-point type, such as x.float() / 255 of pixels"
         )
 
 

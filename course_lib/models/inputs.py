@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -11,8 +12,11 @@ def check_images(x: Tensor, *, in_channels: int, smallest: int = 1, exactly: int
     """``x`` must be a batch (N, in_channels, H, W) with H and W of ``smallest`` pixels or more.
 
     ``exactly``: for a network whose fully connected layers have weights for each pixel, H and W must be this.
-    Raises ``ValueError`` with the shape and the rule otherwise.
+    Raises ``ValueError`` with the shape and the rule otherwise. Nothing is checked where ``torch.fx`` or
+    ``torch.jit.trace`` make a graph: the one has no shapes, and to the other they are no numbers.
     """
+    if isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing():
+        return
     if x.dim() != 4 or x.shape[1] != in_channels:
         raise ValueError(
             f"x has shape {tuple(x.shape)}; this network takes images of shape (N, {in_channels}, H, W)"

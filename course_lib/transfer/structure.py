@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from course_lib.layers import BatchNorm
-
 Head = nn.Linear | nn.Conv2d
 
 
@@ -33,8 +31,8 @@ def stages(model: nn.Module) -> tuple[str, ...]:
 
 def batch_norms(model: nn.Module) -> tuple[str, ...]:
     """The names of the BatchNorms in ``model``, torch's and the book's own."""
-    kinds = (nn.modules.batchnorm._BatchNorm, BatchNorm)
-    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
+    kind = nn.modules.batchnorm._BatchNorm
+    return tuple(name for name, module in model.named_modules() if isinstance(module, kind))
 
 
 def head(model: nn.Module) -> tuple[str, Head]:
