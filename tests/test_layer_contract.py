@@ -201,7 +201,7 @@ def test_without_running_statistics_the_batch_serves():
 
 
 def test_states_of_older_files_load_as_into_torchs():
-    """Before version 0.4.1 of torch there was no num_batches_tracked; some of torchvision's files are older."""
+    """Before version 0.4.1 of torch there was no num_batches_tracked; torchvision has such files."""
     state = dict(nn.BatchNorm2d(4).state_dict())
     del state["num_batches_tracked"]
     layer = layers.BatchNorm(4)
@@ -217,8 +217,8 @@ def own_layers():
     torch.manual_seed(0)
     model = nn.Sequential(
         layers.Conv2d(4, 6, 3, padding=1), layers.BatchNorm(6), nn.ReLU(inplace=True),
-        layers.MaxPool2d(3, 2, 1), layers.Conv2d(6, 8, 3, groups=2, dilation=2, padding=2), nn.ReLU(inplace=True), layers.AvgPool2d(2),
-        layers.Dropout(0.3), nn.Flatten(), nn.Linear(32, 3),
+        layers.MaxPool2d(3, 2, 1), layers.Conv2d(6, 8, 3, groups=2, dilation=2, padding=2),
+        nn.ReLU(inplace=True), layers.AvgPool2d(2), layers.Dropout(0.3), nn.Flatten(), nn.Linear(32, 3),
     )  # fmt: skip
     model(images(8, torch.float32, 8))
     return model.eval()

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import init
+from course_lib.layers.tracing import one_node
 from course_lib.models.inputs import check_count, check_images, smallest_side
 from course_lib.models.mobilenetv2 import InvertedResidual, conv_norm
 
@@ -43,6 +44,7 @@ class SameConv2d(nn.Conv2d):
     """A convolution that pads as TensorFlow does: to ⌈side / stride⌉, and if the padding is odd, more at the
     end."""
 
+    @one_node
     def forward(self, x: Tensor) -> Tensor:
         pads = [
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)

@@ -15,7 +15,7 @@ def check_images(x: Tensor, *, in_channels: int, smallest: int = 1, exactly: int
     Raises ``ValueError`` with the shape and the rule otherwise. Nothing is checked where ``torch.fx`` or
     ``torch.jit.trace`` make a graph: the one has no shapes, and to the other they are no numbers.
     """
-    if isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing():
+    if not has_shape(x):
         return
     if x.dim() != 4 or x.shape[1] != in_channels:
         raise ValueError(
@@ -31,6 +31,11 @@ def check_images(x: Tensor, *, in_channels: int, smallest: int = 1, exactly: int
             f"x has shape {tuple(x.shape)}, images of {x.shape[2]}×{x.shape[3]}; this network was built for "
             f"image_size={exactly}, because its fully connected layers have weights for each pixel"
         )
+
+
+def has_shape(x: Tensor) -> bool:
+    """Whether ``x`` has a shape of numbers, as all tensors but a tracer's have."""
+    return not isinstance(x, torch.fx.Proxy) and not torch.jit.is_tracing()
 
 
 def smallest_side(stride: int) -> int:

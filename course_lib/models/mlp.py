@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from course_lib import init
 from course_lib.layers import BatchNorm, Dropout
+from course_lib.models.inputs import has_shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -81,7 +82,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)  # (N, in_features)
         *hidden, output = self.layers
-        if x.shape[1] != self.layers[0].in_features:
+        if has_shape(x) and x.shape[1] != self.layers[0].in_features:
             raise ValueError(
                 f"x has {x.shape[1]} numbers an input; this network was built for in_features="
                 f"{self.layers[0].in_features}"
