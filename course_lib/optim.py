@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import is_fake
 
 Group = dict[str, Any]  # a parameter group: "params", and the settings that hold for them
 State = dict[str, Any]  # what is remembered of one parameter
@@ -346,10 +346,14 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor of one number, which a rate may be, as that number; a pair of them likewise."""
+    """A tensor of one number, which a rate may be, as that number; a pair of them likewise.
+
+    One that is being traced has no value, and stays.
+    """
     if isinstance(value, tuple | list):
         return type(value)(_plain(each) for each in value)
-    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    known = isinstance(value, Tensor) and value.numel() == 1 and not is_fake(value)
+    return value.item() if known else value
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -363,7 +367,7 @@ def _is_off(value: Any) -> bool:
 
 def _check(name: str, value: Any) -> None:
     """Raises ValueError for a setting out of its range. One that is being traced has no value yet."""
-    if isinstance(value, FakeTensor):
+    if is_fake(value):
         return
     if name == "betas":
         if not isinstance(value, tuple | list) or len(value) != 2:

@@ -6,7 +6,9 @@ The layers are found, not listed: a new one is tested from the day it is there.
 from __future__ import annotations
 
 import copy
+import importlib
 import io
+import pkgutil
 import warnings
 
 import pytest
@@ -14,7 +16,9 @@ import torch
 from torch import nn
 from torch.optim import swa_utils
 
+import course_lib
 from course_lib import export, layers
+from course_lib.distributed import normalization
 
 # How to build each layer and its twin in torch, and an input. A layer that is not here fails the first test.
 BUILD = {
@@ -47,6 +51,26 @@ def images(n=4, dtype=torch.float64, side=6):
 
 def test_every_layer_with_a_backward_of_its_own_is_here():
     assert {name.removesuffix("Function") for name in FUNCTIONS} == set(BUILD)
+    for module in pkgutil.walk_packages(course_lib.__path__, "course_lib."):
+        importlib.import_module(module.name)
+    elsewhere = {
+        kind.__name__
+        for kind in torch.autograd.Function.__subclasses__()
+        if kind.__module__.startswith("course_lib.") and kind not in FUNCTIONS.values()
+    }
+    assert elsewhere == {"SyncBatchNormFunction"}  # refuses; see the next test
+
+
+def test_the_batch_norm_of_many_processes_refuses_a_second_derivative(monkeypatch):
+    """What it saves is made from x, so x's part in it would be lost."""
+    monkeypatch.setattr(normalization, "_summed", lambda *parts: parts)  # as with one process
+    x = images().requires_grad_()
+    y, *_ = normalization.SyncBatchNormFunction.apply(
+        x, torch.ones(4).double(), torch.zeros(4).double(), 1e-5
+    )
+    with pytest.raises(RuntimeError, match=r"second derivative .* through SyncBatchNorm is not written"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+    torch.autograd.grad(y.sum(), x)
 
 
 # ---- second derivatives ----------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         self.num_batches_tracked += 1
         share = self.momentum
         if share is None:
-            share = 1 / self.num_batches_tracked.item()
+            share = 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         unbiased = var * (n / (n - 1))
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)  # r ← r + share · (mean − r)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
