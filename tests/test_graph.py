@@ -238,6 +238,22 @@ def test_what_cannot_be_traced_says_where_and_what_to_do(fn, line, says):
     assert torch.equal(Remembers.total, torch.zeros(3))
 
 
+def test_rows_of_a_tensor_and_numbers_in_double_precision():
+    def rows(points, beta):
+        x, y = points.T
+        return {"x": x * beta, "each": [row.sum() for row in points], "y": y - beta}
+
+    made = trace(rows, {"points": torch.randn(3, 2, generator=seeded()), "beta": 0.999})
+    points = torch.randn(3, 2, generator=seeded(1)).double().float()
+    found, expected = (
+        made.run(points=points, beta=0.999),
+        rows(points, torch.tensor(0.999, dtype=torch.float64)),
+    )
+    assert torch.equal(found["x"], expected["x"])
+    assert found["each"] == expected["each"]
+    assert trace(lambda x: x, {"x": 0.5}).run(x=0.999).item() == 0.999
+
+
 def test_a_mistake_of_the_function_is_its_own():
     def wrong(x):
         raise ValueError("weight_scale is 3")
@@ -343,12 +359,12 @@ def test_operations_has_torchs_own_names():
 
 
 def test_the_generator_is_even_and_normal():
-    uniform = Generator(1).uniforms(50_000)
+    uniform = Generator(1).uniform([50_000])
     assert uniform.min() >= 0
     assert uniform.max() < 1
     counts = torch.histc(uniform, 20, 0, 1) / 2500
     assert (counts - 1).abs().max() < 5 / math.sqrt(2500)  # five standard deviations
-    normal = Generator(2).normals(50_000)
+    normal = Generator(2).normal([50_000])
     assert abs(normal.mean()) < 5 / math.sqrt(50_000)
     assert abs(normal.std() - 1) < 5 / math.sqrt(100_000)
     lagged = (uniform[1:] - 0.5) * (uniform[:-1] - 0.5) * 12
@@ -356,7 +372,7 @@ def test_the_generator_is_even_and_normal():
 
 
 def test_seeds_give_other_numbers_and_the_same_again():
-    assert Generator(7).uniforms(3, 2).tolist() == Generator(7).uniforms(3, 2).tolist()
+    assert Generator(7).uniform((3, 2)).tolist() == Generator(7).uniform((3, 2)).tolist()
     assert len({Generator(seed).integer() for seed in range(1000)}) == 1000
     for seed in (-1, 2**32, 1.5, True, "x"):
         with pytest.raises(ValueError, match="seed"):

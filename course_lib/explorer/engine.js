@@ -861,16 +861,16 @@ function indexSelect(make, out, x, dim, index) {
 // x[i, :, j] with tensors of places: the axes before, those that are looked up together, those after.
 function lookup(make, x, indices) {
   const used = indices.flatMap((index, d) => (index ? [d] : [])), first = used[0];
-  const adjacent = used.every((d, k) => d === first + k);
   const plain = x.shape.map((_, d) => d).filter((d) => !used.includes(d));
+  const adjacent = used.every((d, k) => d === first + k);
   const before = adjacent ? plain.filter((d) => d < first) : [], after = plain.filter((d) => !before.includes(d));
-  const rank = Math.max(...used.map((d) => indices[d].shape.length));
-  const shape = new Array(rank).fill(1);
-  for (const d of used) indices[d].shape.forEach((n, e) => n !== 1 && (shape[rank - indices[d].shape.length + e] = n));
-  const pick = (axes) => places(axes.map((d) => x.shape[d]), axes.map((d) => x.strides[d]));
-  const which = used.map((d) => make.dense(broadcast(indices[d], shape)).data);
-  const [outer, inner, looked] = [pick(before), pick(after), count(shape)];
-  return (visit) => {
+  const rank = Math.max(...used.map((d) => indices[d].shape.length)), met = new Array(rank).fill(1);
+  for (const d of used) indices[d].shape.forEach((n, e) => n !== 1 && (met[rank - indices[d].shape.length + e] = n));
+  const sizes = (axes) => axes.map((d) => x.shape[d]);
+  const pick = (axes) => places(sizes(axes), axes.map((d) => x.strides[d]));
+  const which = used.map((d) => make.dense(broadcast(indices[d], met)).data);
+  const outer = pick(before), inner = pick(after), looked = count(met);
+  const each = (visit) => {
     for (let o = 0, k = 0; o < outer.length; o++)
       for (let b = 0; b < looked; b++) {
         let at = x.offset + outer[o];
@@ -878,30 +878,21 @@ function lookup(make, x, indices) {
         for (let i = 0; i < inner.length; i++) visit(k++, at + inner[i]);
       }
   };
+  return { each, shape: [...sizes(before), ...met, ...sizes(after)] };
 }
 
 function index(make, out, x, indices) {
-  const each = lookup(make, x, indices), y = out.data;
+  const { each } = lookup(make, x, indices), y = out.data;
   return () => each((k, at) => (y[k] = x.data[at]));
 }
 
 function indexPut(make, out, x, indices, values, accumulate) {
-  const start = assign(out, x), each = lookup(make, out, indices), y = out.data;
-  const used = indices.filter((i) => i), size = indexedShape(out, indices, used);
-  const v = make.dense(broadcast(values, size)).data;
+  const start = assign(out, x), { each, shape } = lookup(make, out, indices), y = out.data;
+  const v = make.dense(broadcast(values, shape)).data;
   return () => {
     start();
     each((k, at) => (y[at] = accumulate ? y[at] + v[k] : v[k]));
   };
-}
-
-function indexedShape(x, indices, used) {
-  const rank = Math.max(...used.map((i) => i.shape.length)), looked = new Array(rank).fill(1);
-  for (const i of used) i.shape.forEach((n, e) => n !== 1 && (looked[rank - i.shape.length + e] = n));
-  const at = indices.flatMap((i, d) => (i ? [d] : [])), plain = x.shape.map((n, d) => [n, d]).filter(([, d]) => !at.includes(d));
-  const adjacent = at.every((d, k) => d === at[0] + k);
-  const before = adjacent ? plain.filter(([, d]) => d < at[0]) : [];
-  return [...before, ...looked.map((n) => [n]), ...plain.filter((p) => !before.includes(p))].map(([n]) => n);
 }
 
 function concatenate(make, out, tensors, dim = 0) {
@@ -1037,6 +1028,6 @@ export function generator(seed) {
     const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
     return radius * Math.cos(2 * Math.PI * uniform());
   }
-  const filled = (draw) => (...shape) => ({ data: Float64Array.from({ length: count(shape) }, draw), shape });
-  return { integer, uniform, normal, uniforms: filled(uniform), normals: filled(normal) };
+  const drawn = (draw) => (shape) => (shape ? { data: Float64Array.from({ length: count(shape) }, draw), shape } : draw());
+  return { integer, uniform: drawn(uniform), normal: drawn(normal) };
 }

@@ -92,7 +92,7 @@ class Graph:
     def _input(inputs: Mapping[str, Any], name: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
         if name not in inputs:
             raise ValueError(f"the graph needs the input {name!r}")
-        value = torch.as_tensor(inputs[name]).detach().to(getattr(torch, dtype))
+        value = torch.as_tensor(inputs[name], dtype=getattr(torch, dtype)).detach()
         if value.shape != shape:
             raise ValueError(
                 f"input {name!r} has shape {tuple(value.shape)}; the graph was traced for {shape}"

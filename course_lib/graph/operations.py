@@ -183,6 +183,10 @@ def decompositions() -> dict:
         dims = list(range(x.dim())) if dim is None else dim
         return aten.var.correction(x, dims, correction=correction, keepdim=keepdim), x.mean(dims, keepdim)
 
+    def unbind(x, dim=0):
+        return [x.select(dim, k) for k in range(x.shape[dim])]
+
+    table[aten.unbind.int] = table[aten.unbind_copy.int] = unbind
     table[aten.native_batch_norm.default] = batch_norm
     table[aten.var_mean.correction] = var_mean
     table[aten.hardtanh.default] = lambda x, low=-1.0, high=1.0: aten.clamp.default(x, low, high)

@@ -11,6 +11,7 @@ C. Flood, "Fast splittable pseudorandom number generators", 2014 (a counter as t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,27 +42,26 @@ class Generator:
         self.state = (self.state + GOLDEN) & MASK
         return _stirred(self.state)
 
-    def uniform(self) -> float:
-        """A number from 0 up to 1, of 53 bits."""
+    def uniform(self, shape: Sequence[int] | None = None) -> float | Tensor:
+        """A number from 0 up to 1, of 53 bits; with a shape, a float64 tensor of such, drawn in order."""
+        return self._uniform() if shape is None else self._filled(self._uniform, shape)
+
+    def normal(self, shape: Sequence[int] | None = None) -> float | Tensor:
+        """A number of mean 0 and standard deviation 1; with a shape, a float64 tensor, drawn in order."""
+        return self._normal() if shape is None else self._filled(self._normal, shape)
+
+    def _uniform(self) -> float:
         high, low = self.integer() >> 5, self.integer() >> 6
         return (high * 2**26 + low) / 2**53
 
-    def normal(self) -> float:
-        """A number of mean 0 and standard deviation 1; Box and Muller's first."""
-        radius = math.sqrt(-2 * math.log(1 - self.uniform()))  # 1 − u is never 0
-        return radius * math.cos(2 * math.pi * self.uniform())
-
-    def uniforms(self, *shape: int) -> Tensor:
-        """A float64 tensor of that shape, drawn in order."""
-        return self._filled(self.uniform, shape)
-
-    def normals(self, *shape: int) -> Tensor:
-        """A float64 tensor of that shape, drawn in order."""
-        return self._filled(self.normal, shape)
+    def _normal(self) -> float:
+        """Box and Muller's first."""
+        radius = math.sqrt(-2 * math.log(1 - self._uniform()))  # 1 − u is never 0
+        return radius * math.cos(2 * math.pi * self._uniform())
 
     @staticmethod
-    def _filled(draw, shape: tuple[int, ...]) -> Tensor:
-        return torch.tensor([draw() for _ in range(math.prod(shape))], dtype=torch.float64).view(shape)
+    def _filled(draw: Callable[[], float], shape: Sequence[int]) -> Tensor:
+        return torch.tensor([draw() for _ in range(math.prod(shape))], dtype=torch.float64).view(*shape)
 
 
 def _stirred(x: int) -> int:
