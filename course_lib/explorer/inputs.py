@@ -136,7 +136,7 @@ class Noise(TensorControl):
         from course_lib.graph.random import Generator
 
         generator = Generator(seed)
-        return lambda: generator.normals(*self.shape)
+        return lambda: generator.normal(self.shape)
 
     def _details(self) -> dict[str, Any]:
         return {"shape": list(self.shape)}

@@ -12,7 +12,7 @@ function asInput(control, value) {
 // The random numbers of a seed, one tensor after another.
 const stream = (control, seed) => globalThis.courseEngine.generator(seed);
 
-const drawn = (control, generator) => generator.normals(...control.shape);
+const drawn = (control, generator) => generator.normal(control.shape);
 
 const inputsOf = (controls, values) =>
   Object.fromEntries(controls.filter((c) => CONTINUOUS[c.kind]).map((c) => [c.name, asInput(c, values[c.name])]));
