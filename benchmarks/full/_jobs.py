@@ -78,7 +78,8 @@ def run_all(names: list[str], at: str, processes: int, minutes: float, smoke: bo
                     continue
                 result, seconds = future.result()
                 records[name].runs[key] = result
-                records[name].where = where
+                if where not in records[name].where:
+                    records[name].where = " and ".join(filter(None, (records[name].where, where)))
                 records[name].save()
                 print(f"{name} {key} {seconds:.1f} s", str(result)[-60:], file=sys.stderr, flush=True)
     for name, record in records.items():

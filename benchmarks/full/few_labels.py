@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import statistics
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,7 +28,7 @@ from course_lib.models.convnets import DeepConvNet, SimpleConvNet
 from course_lib.models.efficientnet import EfficientNetLite0
 from course_lib.training import evaluate, fit
 
-SEEDS = range(5)
+SEEDS = {"crops": range(2), "digits": range(1)}
 TASKS = {"crops": 64, "digits": 28}  # and how many pixels wide their images are
 LABELS = (2, 5, 20)  # images of each class
 DEPTHS = (18, 14, 8, 0)  # how many of the 18 stages are frozen
@@ -49,38 +50,42 @@ SMALL = {
 
 
 def jobs(smoke: bool) -> dict[str, dict[str, Any]]:
-    """By seed: what a look tells, then the large network, then the small ones."""
+    """What a look tells, then every combination, task by task and seed by seed."""
     wanted: dict[str, dict[str, Any]] = {}
     for task in TASKS:
         for side in LOOKS:
             wanted[f"neighbours: {task}, {side} pixels"] = {"what": "neighbours", "task": task, "side": side}
-    for seed in SEEDS:
-        for task, native in TASKS.items():
+    for task, seeds in SEEDS.items():
+        for seed in seeds:
             for side in LOOKS:
                 where = {"task": task, "side": side, "seed": seed}
                 wanted[f"look: {name_of(**where)}"] = {"what": "look"} | where
             for labels in LABELS:
-                for times in SMALL_TIMES:
-                    for moved in (True, False):
-                        shared = {
-                            "task": task,
-                            "labels": labels,
-                            "times": times,
-                            "moved": moved,
-                            "seed": seed,
-                        }
-                        if times in TIMES:
-                            for side in SIDES:
-                                each = shared | {"side": side}
-                                wanted[f"tuned: {name_of(**each)}"] = {"what": "tuned"} | each
-                        for network in SMALL if moved or times in TIMES else ():
-                            for side in {native, *SIDES} if moved and times == 2 else {native}:
-                                each = shared | {"side": side, "network": network}
-                                wanted[f"small: {name_of(**each)}"] = {"what": "small"} | each
+                wanted |= _every({"task": task, "labels": labels, "seed": seed}, TASKS[task])
     if not smoke:
         return wanted
     some = [name for name in wanted if "seed" not in name or ("seed 0" in name and ", 5 labels" in name)]
     return {name: wanted[name] | {"smoke": True} for name in [*some[3:4], *some[6::6]]}
+
+
+def _every(own: dict[str, Any], native: int) -> dict[str, dict[str, Any]]:
+    """Each number of steps, moved or not, of the large network at each side and of the small ones."""
+    wanted: dict[str, dict[str, Any]] = {}
+    for times in SMALL_TIMES:
+        for moved in (True, False):
+            shared = own | {"times": times, "moved": moved}
+            if times in TIMES:
+                for side in SIDES:
+                    wanted[f"tuned: {name_of(**shared, side=side)}"] = {
+                        "what": "tuned",
+                        **shared,
+                        "side": side,
+                    }
+            for network in SMALL if moved or times in TIMES else ():
+                for side in {native, *SIDES} if moved and times == 2 else {native}:
+                    each = shared | {"side": side, "network": network}
+                    wanted[f"small: {name_of(**each)}"] = {"what": "small"} | each
+    return wanted
 
 
 def name_of(
@@ -320,7 +325,7 @@ def best_small(
     by_network: dict[str, list[dict[str, float]]] = {}
     side = side or TASKS[task]
     for network in SMALL:
-        names = [f"small: {name_of(task, side, seed, labels, times, moved, network)}" for seed in SEEDS]
+        names = [f"small: {name_of(task, side, seed, labels, times, moved, network)}" for seed in SEEDS[task]]
         by_network[network] = [runs[name] for name in names if name in runs]
     best = max(by_network, key=lambda n: statistics.mean(run["held out"] for run in by_network[n]))
     return best, [run["test"] for run in by_network[best]]
@@ -333,15 +338,15 @@ def table(record: Record) -> str:
     """The best setting of each side, and what resolution, augmentation and steps are worth, by labels."""
     runs = record.runs
 
-    def seeds(name) -> list[Any]:
-        return [runs[name(seed)] for seed in SEEDS if name(seed) in runs]
+    def seeds(task: str, name: Callable[[int], str]) -> list[Any]:
+        return [runs[name(seed)] for seed in SEEDS[task]]
 
     lines = []
     for task in TASKS:
         lines += [f"| {task} | " + " | ".join(f"{n} a class" for n in LABELS) + " |"]
         lines += ["|---|" + "--:|" * len(LABELS)]
         for side in LOOKS:
-            looks = seeds(lambda s, task=task, side=side: f"look: {name_of(task, side, s)}")
+            looks = seeds(task, lambda s, task=task, side=side: f"look: {name_of(task, side, s)}")
             for way in ("nearest neighbour", "linear probe"):
                 cells = [spread([one[str(n)][way] for one in looks], 1, 100) for n in LABELS]
                 lines.append(f"| {way}, {side} pixels | {' | '.join(cells)} |")
@@ -357,9 +362,10 @@ def table(record: Record) -> str:
                 cells = []
                 for n in LABELS:
                     found = seeds(
+                        task,
                         lambda s, task=task, side=side, n=n, times=times, moved=moved: (
                             f"tuned: {name_of(task, side, s, n, times, moved)}"
-                        )
+                        ),
                     )
                     cells.append(spread([one[way] for one in found], 1, 100))
                 label = way.replace("frozen ", "stages frozen: ") if way[-1].isdigit() else way
@@ -385,12 +391,13 @@ def table(record: Record) -> str:
 def protocol(where: str) -> str:
     steps = ", ".join(map(str, STEPS.values()))
     return (
-        f"Test accuracy in per cent, mean ± standard deviation of {len(SEEDS)} seeds, which choose the "
-        "labelled images and draw the weights; 480 crops and 500 digits to test. Images are enlarged to the "
-        f"pixels given. Steps: {steps} (by labels), times the factor given, in batches of {BATCH}, for the "
-        "large network and the small ones alike. Moved: digits shifted by up to a fourteenth of their side "
-        "and turned by up to 15 degrees, crops shifted by up to an eighth and mirrored, for both alike. The "
-        f"large network: Adam, the head at {HEAD_LR:g}, the stages that are not frozen at {BODY_LR:g}, both "
+        "Test accuracy in per cent; crops: mean ± standard deviation of two seeds, which choose the labelled "
+        "images and draw the weights; digits: one seed; 480 crops and 500 digits to test. Images are "
+        f"enlarged to the pixels given. Steps: {steps} (by labels), times the factor given, in batches of "
+        f"{BATCH}, for the large network and the small ones alike. Moved: digits shifted by up to a "
+        "fourteenth of their side and turned by up to 15 degrees, crops shifted by up to an eighth and "
+        f"mirrored, for both alike. The large network: Adam, the head at {HEAD_LR:g}, the stages that are "
+        f"not frozen at {BODY_LR:g}, both "
         "falling to zero on a line; all BatchNorms keep what they have. Frozen, then all: half of the steps "
         "each. From scratch: Adam on one cycle; of SimpleConvNet, DeepConvNet and ResNet-8 the one that was "
         "best, on the mean of the seeds, on up to 500 images of the training pool that were not among the "
