@@ -11,6 +11,7 @@ cache folder, in torchvision's layout, from torchvision's addresses and against 
 from course_lib.data.images import Augment, Images
 from course_lib.data.patches import patches
 from course_lib.data.photographs import photos
+from course_lib.data.scenes import Scene, shapes
 from course_lib.data.sets import cifar10, fashion_mnist, mnist
 
-__all__ = ["Augment", "Images", "cifar10", "fashion_mnist", "mnist", "patches", "photos"]
+__all__ = ["Augment", "Images", "Scene", "cifar10", "fashion_mnist", "mnist", "patches", "photos", "shapes"]
