@@ -7,17 +7,20 @@ numbers, and a file that has been cut or changed does not load.
 from __future__ import annotations
 
 import io
+import json
 import os
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+NOTES = "torch"  # the name, in a safetensors file, of the notes that torch keeps with a state dict
 
 
 def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> Path:
@@ -30,15 +33,18 @@ def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> 
         ValueError: another ending, or a state with something in it that is no tensor.
     """
     path = _checked(path)
-    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else dict(model_or_state)
+    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name!r} is a {type(value).__name__}; a file of weights holds tensors only")
     # A copy of each in its plain layout: two names for one tensor, or a view into a larger one, cost nothing
     # in memory but cannot be written as they are.
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    copied = ((name, value.detach().cpu().contiguous().clone()) for name, value in state.items())
+    state, notes = OrderedDict(copied), getattr(state, "_metadata", None)
+    if notes is not None:
+        state._metadata = notes  # torch's own: each module's version, and what else there is to know
     if path.suffix == ".safetensors":
-        content = safetensors.save(state)
+        content = safetensors.save(state, {NOTES: json.dumps(notes)} if notes else None)
     else:
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -87,7 +93,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.load_file(path)
+            return _with_notes(safetensors.load_file(path), path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols: they are refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -106,14 +112,24 @@ def read(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds {f'{odd[0]!r}, which is no tensor' if odd[0] else f'a {type(state).__name__}'}; "
             "it must hold a state dict, names and their tensors"
         )
-    return dict(state)
+    return state
+
+
+def _with_notes(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state with the notes that :func:`save` wrote beside it, where there are any."""
+    with safe_open(path, "pt") as file:
+        notes = (file.metadata() or {}).get(NOTES)
+    state = OrderedDict(state)
+    if notes:
+        state._metadata = OrderedDict(json.loads(notes))
+    return state
 
 
 def load(model: nn.Module, path_or_state: str | Path | Mapping[str, Tensor]) -> nn.Module:
     """Fill ``model`` with weights from a file or a state dict, and return it.
 
-    Names and shapes are all compared first, so that an error changes nothing. Numbers go to the model's own
-    device and type.
+    An error changes nothing. Numbers go to the model's own device and type. What torch loads strictly though
+    a name differs is loaded: an older file without BatchNorm's ``num_batches_tracked``, say.
 
     Raises:
         ValueError: weights of another network, with the first names and shapes that differ; and as
@@ -121,19 +137,27 @@ def load(model: nn.Module, path_or_state: str | Path | Mapping[str, Tensor]) -> 
     """
     from_file = not isinstance(path_or_state, Mapping)
     state = read(path_or_state) if from_file else path_or_state
-    here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in state.items()}
-    differing = [name for name in here | there if here.get(name) != there.get(name)]
-    if differing:
-        listed = "; ".join(
-            f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} there"
-            for name in differing[:3]
-        )
-        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:
+        model.load_state_dict(before)  # torch has filled in what did fit
+        if isinstance(error, ValueError):
+            raise
         where = f"the weights in {path_or_state}" if from_file else "the weights"
-        raise ValueError(f"{where} are of another network than this {type(model).__name__}: {listed}{more}")
-    model.load_state_dict(state)
+        other = f"{where} are of another network than this {type(model).__name__}: "
+        raise ValueError(other + (_differing(before, state) or str(error))) from error
     return model
+
+
+def _differing(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
+    """The first names whose shapes are not the same."""
+    ours, theirs = ({name: tuple(value.shape) for name, value in state.items()} for state in (here, there))
+    names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    listed = "; ".join(
+        f"{name}: {ours.get(name, 'absent')} here, {theirs.get(name, 'absent')} there" for name in names[:3]
+    )
+    return listed + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _checked(path: str | Path) -> Path:

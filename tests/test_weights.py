@@ -1,10 +1,15 @@
+import copy
+import os
 import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from course_lib import weights
+from course_lib.layers import BatchNorm
+from course_lib.models.cifar_resnet import CifarResNet
 from course_lib.models.convnets import SimpleConvNet
 
 ENDINGS = [".safetensors", ".pth", ".pt"]
@@ -133,3 +138,79 @@ def test_other_mistakes(tmp_path):
         weights.save({"epoch": 3}, tmp_path / "net.pth")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         weights.load(small(), tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_a_file_is_for_all_who_may_read(tmp_path, ending):
+    """Not for its owner alone, as what safetensors writes is."""
+    mask = os.umask(0o022)
+    try:
+        path = weights.save(nn.Linear(2, 2), tmp_path / f"w{ending}")
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, BatchNorm])
+def test_older_files_load_where_torch_loads_them(norm, tmp_path):
+    model, twin = (nn.Sequential(nn.Conv2d(1, 2, 3), norm(2)) for _ in range(2))
+    model(torch.randn(4, 1, 5, 5))
+    older = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    weights.load(twin, weights.save(older, tmp_path / "older.safetensors"))
+    assert torch.equal(twin[1].running_mean, model[1].running_mean)
+    before = copy.deepcopy(twin.state_dict())
+    del older["1.running_var"]
+    older["0.weight"] = older["0.weight"] + 1
+    with pytest.raises(ValueError, match=r"1\.running_var"):
+        weights.load(twin, older)
+    for name, value in before.items():
+        assert torch.equal(twin.state_dict()[name], value)
+
+
+def akamasters(depth=8):
+    """Weights under the names of Y. Idelbayev's code, from a network that is his: zeros on both sides."""
+    theirs = CifarResNet(depth, shortcut="A-centred")
+    for block in (theirs.layer2[0], theirs.layer3[0]):
+        quarter = block.conv1.out_channels // 4
+        block.downsample = Lambda(lambda x, q=quarter: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, q, q)))
+    state = {f"module.{n.replace('fc.', 'linear.')}": v for n, v in theirs.state_dict().items()}
+    return theirs.eval(), state
+
+
+class Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+def test_akamasters_weights_go_into_their_own_layout_only():
+    theirs, state = akamasters()
+    x = torch.randn(3, 3, 16, 16)
+    ours = weights.load(CifarResNet(8, shortcut="A-centred"), state).eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert not torch.allclose(weights.load(CifarResNet(8), plain(ours)).eval()(x), theirs(x), atol=1e-2)
+    wrong = CifarResNet(8)
+    before = copy.deepcopy(wrong.state_dict())
+    for refused in (state, {n.removeprefix("module."): v for n, v in state.items()}):
+        with pytest.raises(ValueError, match="shortcut='A-centred', and this one has 'A'"):
+            weights.load(wrong, refused)
+    assert all(torch.equal(v, before[n]) for n, v in wrong.state_dict().items())
+    assert "module.linear.weight" in state  # it was read, not changed
+
+
+def plain(model):
+    """A state without torch's notes: names and numbers, as others' files have them."""
+    return dict(model.state_dict())
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt", None])
+def test_a_state_remembers_its_shortcut(tmp_path, ending):
+    model = CifarResNet(8)
+    state = model.state_dict()
+    if ending:
+        state = weights.read(weights.save(model, tmp_path / f"w{ending}"))
+    for whole in (CifarResNet(8, shortcut="A-centred"), nn.Sequential(CifarResNet(8, shortcut="A-centred"))):
+        deep = isinstance(whole, nn.Sequential)
+        with pytest.raises(ValueError, match="shortcut='A', and this one has 'A-centred'"):
+            weights.load(whole, nn.Sequential(model).state_dict() if deep else state)
+    weights.load(CifarResNet(8), state)

@@ -8,6 +8,7 @@ Source: K. He et al., "Deep residual learning for image recognition", CVPR 2016,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,17 @@ class CifarResNet(nn.Module):
         in_channels: of the images.
         num_classes: how many logits.
         widths: channels of the three stages. (8, 16, 32) trains four times as fast on small grey images.
-        shortcut: ``"A"`` (the paper's choice here: no parameters), ``"B"`` or ``"C"``.
+        shortcut: ``"A"`` (the paper's choice here: no parameters), ``"B"``, ``"C"``, or ``"A-centred"``, for
+            the public CIFAR weights of akamaster; see :func:`course_lib.models.resnet.make_shortcut`.
         residual: ``False`` for the plain twin: the same layers and parameters as with option A, no addition.
         pre_activation: BatchNorm and ReLU before each convolution, and once more after the last block.
         batch_norm: ``False`` leaves BatchNorm out; convolutions then have biases.
         zero_init_residual: start from F(x) = 0 in every block.
         weight_init: of the convolutions; what :func:`course_lib.init.initialize` takes.
         generator: where the weights are drawn from; ``None`` is torch's global generator.
+
+    A state dict notes the shortcut, and does not load into a network with another. One with akamaster's names
+    (``linear.weight``, ``module.`` in front) is known by them, and loads into ``"A-centred"`` only.
 
     Shape: (N, in_channels, H, W) → (N, num_classes), for images of any size from 3 pixels.
 
@@ -79,7 +84,7 @@ class CifarResNet(nn.Module):
         options = {"shortcut": shortcut, "residual": residual, "batch_norm": batch_norm}
         first, second, third = widths
         blocks = (depth - 2) // 6
-        self.in_channels, self.pre_activation = in_channels, pre_activation
+        self.in_channels, self.pre_activation, self.shortcut = in_channels, pre_activation, shortcut
         self.conv1 = conv3x3(in_channels, first, bias=not batch_norm)
         if not pre_activation:
             self.bn1 = make_norm(first, batch_norm)
@@ -92,6 +97,8 @@ class CifarResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(third, num_classes)
         initialize(self, weight_init, zero_init_residual, generator)
+        self.register_state_dict_post_hook(_note_shortcut)
+        self.register_load_state_dict_pre_hook(_check_shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, in_channels=self.in_channels, smallest=smallest_side(self.stride))
@@ -105,6 +112,27 @@ class CifarResNet(nn.Module):
             x = self.relu(self.norm(x))
         x = self.avgpool(x).flatten(1)  # (N, widths[2])
         return self.fc(x)  # (N, num_classes)
+
+
+def _note_shortcut(model: CifarResNet, state: dict, prefix: str, notes: dict) -> None:
+    """Into the notes that torch keeps with a state dict, beside each module's version."""
+    state._metadata[prefix[:-1]]["shortcut"] = model.shortcut
+
+
+def _check_shortcut(model: CifarResNet, state: dict, prefix: str, notes: dict, *rest: Any) -> None:
+    """Refuse the weights of another shortcut; give akamaster's names ours."""
+    if f"{prefix}module.linear.weight" in state or f"{prefix}linear.weight" in state:
+        notes = {"shortcut": "A-centred"}
+        for name in [name for name in state if name.startswith(prefix)]:
+            ours = name[len(prefix) :].removeprefix("module.")
+            ours = f"fc.{ours.removeprefix('linear.')}" if ours.startswith("linear.") else ours
+            state[prefix + ours] = state.pop(name)
+    there = notes.get("shortcut", model.shortcut)
+    if there != model.shortcut:
+        raise ValueError(
+            f"the weights are of a network with shortcut={there!r}, and this one has {model.shortcut!r}: "
+            f"they would fit, and what it says be wrong. Build the network with shortcut={there!r}"
+        )
 
 
 def _check_widths(widths: Sequence[int]) -> None:

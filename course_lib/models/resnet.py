@@ -16,22 +16,25 @@ from torch import Tensor, nn
 from course_lib import init
 from course_lib.models.inputs import check_choice, check_count, check_images, smallest_side
 
-SHORTCUTS = ("A", "B", "C")
+SHORTCUTS = ("A", "B", "C", "A-centred")
 STEMS = ("imagenet", "small")
 
 
 class PadShortcut(nn.Module):
     """Option A: the image at every ``stride``-th pixel, new channels filled with 0. It has no parameters.
 
+    The new channels come behind the old ones; with ``centred`` half of them come before.
     Shape: (N, in_channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, centred: bool = False) -> None:
         super().__init__()
         self.extra, self.stride = out_channels - in_channels, stride
+        self.before = self.extra // 2 if centred else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        channels = self.before, self.extra - self.before
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *channels))
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}, {self.extra} channels of zeros"
@@ -43,12 +46,15 @@ def make_shortcut(
     """What x becomes before F(x) is added to it; ``None`` for x as it is.
 
     ``option`` is He et al.'s: ``"A"`` pads with zeros where the shape changes, ``"B"`` projects there by a
-    1×1 convolution and BatchNorm, ``"C"`` projects in every block.
+    1×1 convolution and BatchNorm, ``"C"`` projects in every block. ``"A-centred"`` is A with half the zeros
+    before the old channels and half behind, as in the widely used code of Y. Idelbayev (akamaster). The paper
+    leaves the place open; the authors' own code pads behind. Weights trained with one are worth nothing in
+    the other, and names and shapes do not tell them apart.
     """
     if option != "C" and stride == 1 and in_channels == out_channels:
         return None
-    if option == "A":
-        return PadShortcut(in_channels, out_channels, stride)
+    if option in ("A", "A-centred"):
+        return PadShortcut(in_channels, out_channels, stride, centred=option != "A")
     projection = conv1x1(in_channels, out_channels, stride, bias=not batch_norm)
     return (
         nn.Sequential(projection, nn.BatchNorm2d(out_channels)) if batch_norm else nn.Sequential(projection)
