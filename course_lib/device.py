@@ -131,6 +131,16 @@ def memory_format(model: nn.Module) -> torch.memory_format:
     return torch.channels_last if convolutional else torch.contiguous_format
 
 
+def in_float64(values: torch.Tensor) -> torch.Tensor:
+    """``values`` in float64, where they are; on the CPU where their device has no float64, as Apple's."""
+    try:
+        return values.double()
+    except (TypeError, RuntimeError):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # which NumPy has not
+        return torch.from_numpy(values.numpy().astype(np.float64))
+
+
 def synchronize(device: str | torch.device | None = None) -> None:
     """Wait until the device has done all that it was given: read a clock only after this."""
     device = resolve(device)

@@ -129,3 +129,13 @@ def test_confusion_refuses_logits_of_another_shape():
     images, logits = digits()
     with pytest.raises(ValueError, match=r"logits has shape \(7, 2\); .* \(7, 3\)"):
         plotting.confusion_matrix(images, logits[:, :2])
+
+
+def test_a_nan_is_counted_as_no_class():
+    images = Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4) % 3, range(3), [0.5], [0.5])
+    logits = torch.zeros(4, 3)
+    logits[2, 1] = float("nan")
+    for counting in (plotting.confusion_counts, plotting.confusion_matrix):
+        with pytest.raises(ValueError, match="logits has NaN in 1 of its 4 rows"):
+            counting(images, logits)
+    plotting.confusion_matrix(images, torch.zeros(4, 3))  # whose classes were given as numbers

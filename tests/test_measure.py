@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import measure
+from course_lib import measure, training
+from course_lib.data import Images
+from course_lib.models.cifar_resnet import CifarResNet
 from course_lib.models.mlp import layer_stack
 
 
@@ -132,3 +134,60 @@ def test_propagate_sends_a_unit_gradient_back_and_leaves_grad_alone():
     assert seen.gradients["5"].std == pytest.approx(1, rel=0.01)
     assert seen.gradients["1"].std == pytest.approx(1, rel=0.1)  # std 1/√n keeps a linear signal's size
     assert all(p.grad is None for p in stack.parameters())
+
+
+class Apple(torch.Tensor):
+    """A tensor of a device that has no float64."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if isinstance(result, cls) and result.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return result
+
+
+def block_network():
+    torch.manual_seed(0)
+    return CifarResNet(8, widths=(4, 4, 8)).eval()
+
+
+ON_A_DEVICE = {
+    "statistics": lambda x: measure.statistics(x),
+    "statistics of bfloat16": lambda x: measure.statistics(x.bfloat16()),
+    "statistics of whole numbers": lambda x: measure.statistics((9 * x).long()),
+    "input_spread": lambda x: measure.input_spread(x),
+    "record": lambda x: propagated(x).activations,
+    "gradients": lambda x: propagated(x).gradients,
+    "residual_ratios": lambda x: measure.residual_ratios(block_network(), x),
+    "gradient_norms": lambda x: measure.gradient_norms(block_network(), x, torch.tensor([0, 1, 2, 3])),
+    "open_units": lambda x: measure.open_units(block_network(), x),
+    "there_and_back": lambda x: measure.there_and_back(
+        x.flatten(1)[:, :2], 5, generator=torch.Generator().manual_seed(0)
+    ).restored.tolist(),
+    "influence": lambda x: measure.influence(block_network(), x).sum().item(),
+    "summary": lambda x: str(measure.summary(block_network(), x.shape)),
+    "evaluate": lambda x: training.evaluate(block_network(), in_images(x)),
+}
+
+
+def propagated(x):
+    torch.manual_seed(0)  # nothing in place: a hook of a tensor subclass is lost there
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(784, 5))
+    return measure.propagate(model, x, keep=measure.statistics)
+
+
+def in_images(x):
+    pixels = (x.abs() * 100).clamp(0, 255).to(torch.uint8)
+    return Images(pixels, torch.arange(4), range(10), [0.3] * 3, [0.2] * 3)
+
+
+@pytest.mark.parametrize("name", ON_A_DEVICE)
+def test_a_device_without_float64_measures_the_same(name):
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(TypeError, match="float64"):
+        x.as_subclass(Apple).double()
+    torch.manual_seed(2)
+    expected = ON_A_DEVICE[name](x)
+    torch.manual_seed(2)
+    assert str(ON_A_DEVICE[name](x.as_subclass(Apple))) == str(expected)

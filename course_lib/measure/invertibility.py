@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.device import in_float64
+
 # Each activation, and where it passes its number on so that it can be had back from the output alone.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "linear": (lambda z: z, lambda y: torch.ones_like(y, dtype=torch.bool)),
@@ -82,7 +84,7 @@ def there_and_back(
     if x.dim() != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}; it must be (points, dimensions)")
     apply, is_open = ACTIVATIONS[activation]
-    x = x.double()
+    x = in_float64(x)
     matrix = torch.randn(n, x.shape[1], generator=generator, dtype=x.dtype, device=x.device)
     hidden = apply(x @ matrix.T)  # (N, n)
     opened = is_open(hidden)
@@ -158,10 +160,10 @@ def open_units(model: nn.Module, x: Tensor) -> list[OpenUnits]:
                         name,
                         carried,
                         output.shape[1],
-                        counts.double().mean().item(),
+                        in_float64(counts).mean().item(),
                         int(counts.min()),
                         int(counts.max()),
-                        (counts >= carried).double().mean().item(),
+                        in_float64(counts >= carried).mean().item(),
                     )
                 )
 

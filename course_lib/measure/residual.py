@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.device import in_float64
 from course_lib.measure.signals import record
 
 
@@ -108,7 +109,7 @@ def _keep_norm(into: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 
 def _norms(values: Tensor) -> Tensor:
-    return values.detach().flatten(1).double().norm(dim=1)  # (N,)
+    return in_float64(values.detach().flatten(1)).norm(dim=1)  # (N,)
 
 
 def gradient_norms(
@@ -127,7 +128,7 @@ def gradient_norms(
     names = list(residual_blocks(model, branches))
     with _statistics_kept(model), torch.enable_grad():
         x = x.detach().requires_grad_()
-        with record(model, names, keep=lambda tensor: tensor.double().norm().item()) as seen:
+        with record(model, names, keep=lambda tensor: in_float64(tensor).norm().item()) as seen:
             torch.autograd.grad(loss(model(x), y), x)
     return seen.gradients
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib.device import in_float64
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -34,7 +36,7 @@ def statistics(values: Tensor) -> Statistics:
     """
     if values.numel() == 0:
         raise ValueError(f"values is empty, of shape {tuple(values.shape)}; there is nothing to measure")
-    flat = values.detach().flatten().double()
+    flat = in_float64(values.detach().flatten())
     finite = flat[flat.isfinite()]
     if finite.numel() == 0:
         nan = float("nan")
@@ -60,7 +62,7 @@ def input_spread(activations: Tensor) -> float:
         raise ValueError(
             f"activations has shape {tuple(activations.shape)}; it must be (N, …) with N of 2 or more"
         )
-    return activations.detach().double().std(dim=0, correction=0).square().mean().sqrt().item()
+    return in_float64(activations.detach()).std(dim=0, correction=0).square().mean().sqrt().item()
 
 
 @dataclass

@@ -22,13 +22,18 @@ def confusion_counts(images: Images, logits: Tensor) -> Tensor:
         images: N of them.
         logits: (N, classes), what the network said. The largest of a row is its answer.
 
-    Raises ``ValueError`` for logits of another shape.
+    Raises ``ValueError`` for logits of another shape, or with a NaN, which is no answer.
     """
     classes = len(images.classes)
     if tuple(logits.shape) != (len(images), classes):
         raise ValueError(
             f"logits has shape {tuple(logits.shape)}; for these images it must be {(len(images), classes)}, "
             "a row each and a column a class"
+        )
+    if broken := int(logits.isnan().any(1).sum()):
+        raise ValueError(
+            f"logits has NaN in {broken} of its {len(images)} rows: what is not a number is no answer, and "
+            "would be counted as one"
         )
     pairs = images.y * classes + logits.detach().argmax(1).to(images.y.device)
     return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
