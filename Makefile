@@ -16,7 +16,11 @@ PIP       := $(BIN)/python -m pip -qq --disable-pip-version-check
 BUILD = @$(BIN)/jupyter-book build . -q --warningiserror --keep-going --nitpick $(1) || \
           { rm -rf _build/.doctrees; exit 1; }
 
-.PHONY: book test lint wheel execute serve repository bench lock clean help
+# Two workers, one file or notebook each at a time; the longest are first.
+WORKERS ?= 2
+PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+
+.PHONY: book test check lint wheel execute serve repository bench lock clean help
 
 book: $(INSTALLED)  ## build the HTML from the stored outputs and print where it is
 	$(call BUILD)
@@ -26,7 +30,10 @@ book: $(INSTALLED)  ## build the HTML from the stored outputs and print where it
 test: $(INSTALLED) lint  ## lint, build with warnings as errors, then every test: units, notebooks, browser, live, install
 	$(call BUILD,--all)
 	@$(MAKE) --no-print-directory wheel
-	$(BIN)/python -m pytest --nbval -rs --timeout=900 $(PYTEST)
+	$(PYTEST) --nbval -rs --timeout=900 --durations=20 $(OPTIONS)
+
+check: $(INSTALLED) lint  ## lint and the unit tests: three minutes, before each commit
+	$(PYTEST) -rs --timeout=120 -m "not browser and not live and not install" tests $(OPTIONS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

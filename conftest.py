@@ -37,12 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_current_env = True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first, then the notebooks' cells, then what starts a browser, a server or an installer."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unit tests first, then the notebooks' cells, then what starts a browser, a server or an installer.
+
+    Where several workers share them (`-n 2 --dist loadfile`), the other way round: what is long begins, so
+    that no worker waits at the end, and the cells of a notebook stay with one worker.
+    """
+    last = -1 if hasattr(config, "workerinput") else 1
 
     def place(item: pytest.Item) -> int:
         slow = [number for number, mark in enumerate(SLOW, 2) if item.get_closest_marker(mark)]
-        return max(slow, default=int(item.path.suffix == ".ipynb"))
+        return last * max(slow, default=int(item.path.suffix == ".ipynb"))
 
     items.sort(key=place)
 

@@ -133,5 +133,5 @@ def test_workflow_sets_the_repository_then_tests_then_publishes():
 def test_ci_calls_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text().rstrip().endswith("\nmake test")
+    assert script.read_text().rstrip().endswith(" make test")
     assert subprocess.run(["bash", "-n", script]).returncode == 0

@@ -1,4 +1,4 @@
-"""The built book in Chromium: opened from its folder, with no network, and every request recorded."""
+"""The built book in Chromium and Firefox: opened from its folder, offline, every request recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+}
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # What a page is written in: never what happens to be installed. Debian's packages of these are in .ci/run.
 FONTS = {"dejavu": "DejaVu Sans", "liberation": "Liberation Sans", "cjk": "WenQuanYi Micro Hei"}
@@ -29,6 +32,22 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave Firefox out where a test says why: BiDi has no word for it, or it would take too long."""
+
+    def lacks(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return (
+            bool(callspec)
+            and "firefox" in callspec.id
+            and item.get_closest_marker("chromium_only") is not None
+        )
+
+    left_out = [item for item in items if lacks(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @dataclass
@@ -77,14 +96,20 @@ def book() -> Path:
 
 
 @contextmanager
-def started(fonts: str, folder: Path) -> Iterator[Browser]:
-    """The system's Chromium, which finds one family of fonts."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+def started(fonts: str, folder: Path, name: str = "chromium") -> Iterator[Browser]:
+    """The system's Chromium or Firefox, which finds one family of fonts."""
+    executable = next(filter(None, map(shutil.which, BROWSERS[name])), None)
     if executable is None:
-        lacking("there is no Chromium: install it, for example with `apt-get install chromium`")
-    environment = {**os.environ, "FONTCONFIG_FILE": str(fontconfig(fonts, folder))}
+        lacking(f"there is no {name}: install it, for example with `apt-get install {BROWSERS[name][0]}`")
+    options = {
+        "executable_path": executable,
+        "env": {**os.environ, "FONTCONFIG_FILE": str(fontconfig(fonts, folder)), "HOME": str(folder)},
+    }
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS, env=environment)
+        if name == "chromium":
+            browser = playwright.chromium.launch(args=OPTIONS, **options)
+        else:  # as it is, by WebDriver BiDi: Playwright's own build of it is not needed
+            browser = playwright.firefox.launch(channel="moz-firefox", **options)
         yield browser
         browser.close()
 
@@ -97,15 +122,25 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module", params=FONTS)
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Each of the browsers, with the same fonts."""
+    with started("dejavu", tmp_path_factory.mktemp("fonts"), request.param) as browser:
+        yield browser
+
+
+@pytest.fixture(
+    scope="module", params=[("chromium", fonts) for fonts in FONTS] + [("firefox", "dejavu")], ids="-".join
+)
 def lettered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium with each of FONTS."""
-    with started(request.param, tmp_path_factory.mktemp("fonts")) as browser:
+    """Chromium with each of FONTS, and Firefox."""
+    name, fonts = request.param
+    with started(fonts, tmp_path_factory.mktemp("fonts"), name) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
-def open_page(chromium: Browser, book: Path) -> Iterator[OpenPage]:
+def open_page(browser: Browser, book: Path) -> Iterator[OpenPage]:
     """Open a page of the book: ``open_page("book/intro", width=360, dark=True, scripts=False)``.
 
     ``name`` may carry a query or an anchor, or be a path to any other HTML file. The network is blocked.
@@ -116,7 +151,7 @@ def open_page(chromium: Browser, book: Path) -> Iterator[OpenPage]:
     def context(width: int, height: int, dark: bool, scripts: bool) -> BrowserContext:
         key = (width, height, dark, scripts)
         if key not in contexts:
-            contexts[key] = chromium.new_context(
+            contexts[key] = browser.new_context(
                 viewport={"width": width, "height": height},
                 color_scheme="dark" if dark else "light",
                 java_script_enabled=scripts,

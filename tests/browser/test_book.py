@@ -1,4 +1,4 @@
-"""The built book as a reader meets it: from a folder, offline, in both themes, by mouse and by keyboard."""
+"""The built book as a reader meets it in Chromium and Firefox: offline, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -64,10 +64,11 @@ class Seen:
     squeezed: list[str]
 
 
-# Pictures whose shape on the page is not their own, to a hundredth.
+# Pictures whose shape on the page is not their own, to a hundredth or, as heights are whole, a pixel.
 SQUEEZED = """[...document.querySelectorAll(".bd-article img")]
     .filter((i) => i.clientHeight && i.naturalHeight)
-    .filter((i) => Math.abs((i.clientWidth / i.clientHeight) * (i.naturalHeight / i.naturalWidth) - 1) > 0.01)
+    .filter((i) => Math.abs(i.clientHeight - (i.clientWidth * i.naturalHeight) / i.naturalWidth)
+        > Math.max(1, 0.01 * i.clientHeight))
     .map((i) => i.alt)"""
 
 
@@ -123,6 +124,7 @@ def test_figures_keep_their_shape_on_a_phone(seen: dict[str, Seen]) -> None:
     assert {name: page.squeezed for name, page in seen.items() if page.squeezed} == {}
 
 
+@pytest.mark.chromium_only("requests of files")
 def test_formulas_are_set_by_the_mathjax_beside_the_pages(seen: dict[str, Seen], book: Path) -> None:
     assert {name: page.unset for name, page in seen.items() if page.unset} == {}
     with_formulas = {name: page for name, page in seen.items() if page.formulas}
@@ -230,6 +232,7 @@ def main_pages(book: Path) -> list[str]:
             *holding(book, "course-explorer")]  # fmt: skip
 
 
+@pytest.mark.chromium_only("the dark theme of the system")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_serious(book: Path, open_page: OpenPage, dark: bool) -> None:
     axe = Axe()
@@ -246,6 +249,7 @@ def test_axe_finds_nothing_serious(book: Path, open_page: OpenPage, dark: bool) 
     assert not found
 
 
+@pytest.mark.chromium_only("the dark theme of the system")
 def test_the_book_has_its_own_type_and_paper(open_page: OpenPage) -> None:
     page = open_page(FRONT).page
     assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('600 1em \"Course Serif\"'))")
@@ -328,7 +332,13 @@ def move_by_mouse(kind: str, element: Locator, figure: Locator) -> None:
         figure.locator(f'input[type=radio][name="{group}"]:not(:checked)').first.click(force=True)
 
 
-@pytest.mark.parametrize("way", ["keyboard", "mouse"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "keyboard",
+        pytest.param("mouse", marks=pytest.mark.chromium_only("speed: the keyboard stands for both")),
+    ],
+)
 def test_every_control_of_every_explorer_changes_its_drawing(
     book: Path, open_page: OpenPage, way: str
 ) -> None:
@@ -365,6 +375,7 @@ def test_front_page_explorer_fits_the_first_screen_and_tells_its_fate(open_page:
     figure.get_by_text("stuck at −1 or 1").first.wait_for()
 
 
+@pytest.mark.chromium_only("scripts off")
 def test_without_scripts_a_picture_stands_in(book: Path, open_page: OpenPage) -> None:
     for name in holding(book, "course-explorer"):
         page = open_page(name, scripts=False).page
@@ -387,6 +398,7 @@ def answer(form: Locator, data: dict, right: bool) -> None:
     form.get_by_role("button").click()
 
 
+@pytest.mark.chromium_only("speed: a question is five round trips")
 def test_questions_take_right_answers_and_explain_wrong_ones(book: Path, open_page: OpenPage) -> None:
     for name in holding(book, 'class="course-ask"'):
         page = open_page(name).page
@@ -404,6 +416,7 @@ def on_paper(visit: Any) -> Page:
     return visit.page
 
 
+@pytest.mark.chromium_only("print")
 def test_paper_has_the_text_and_not_the_furniture(book: Path, open_page: OpenPage) -> None:
     for name in holding(book, "course-explorer"):
         page = on_paper(open_page(name))
@@ -413,6 +426,7 @@ def test_paper_has_the_text_and_not_the_furniture(book: Path, open_page: OpenPag
         assert page.pdf(format="A4")[:5] == b"%PDF-"
 
 
+@pytest.mark.chromium_only("print")
 def test_solutions_are_folded_on_screen_and_open_on_paper(book: Path, open_page: OpenPage) -> None:
     for name in holding(book, 'class="solution dropdown'):
         visit = open_page(name)

@@ -1,4 +1,4 @@
-"""The explorer in Chromium: from a file, no network, by mouse, touch and keyboard, light, dark and print."""
+"""The explorer in Chromium and Firefox: from a file, by mouse, touch and keyboard, light, dark and print."""
 
 from __future__ import annotations
 
@@ -82,12 +82,16 @@ def book(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium, book):
+def visit(browser, book):
     """Opens the page; in the end: nothing was requested but the file, and the console is clean."""
     requests, complaints, contexts = [], [], []
 
     def open_page(path=book, **options):
-        context = chromium.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+        if browser.browser_type.name == "firefox":  # there a phone is its width
+            options = {
+                name: value for name, value in options.items() if name not in ("has_touch", "is_mobile")
+            }
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
@@ -99,7 +103,8 @@ def visit(chromium, book):
     yield open_page
     for context in contexts:
         context.close()
-    assert {url for url in requests if not url.startswith("data:")} == {book.as_uri()}
+    # Firefox does not report what it reads from a file.
+    assert {url for url in requests if not url.startswith("data:")} <= {book.as_uri()}
     assert complaints == []
 
 
@@ -146,11 +151,11 @@ def paths(steps, start):
     )  # fmt: skip
 
 
-def test_paths_over_a_landscape_grow_are_clipped_and_can_be_read(chromium, tmp_path):
+def test_paths_over_a_landscape_grow_are_clipped_and_can_be_read(browser, tmp_path):
     shown = explore(paths, steps=[0, 3, 10], start=Control([-3.0, -2.0], start=-2.0))
     file = tmp_path / "paths.html"
     file.write_text(SHELL.format(shown._html), encoding="utf-8")
-    page = chromium.new_page(viewport={"width": 800, "height": 900})
+    page = browser.new_page(viewport={"width": 800, "height": 900})
     complaints = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -200,10 +205,10 @@ def points(trials):
     )  # fmt: skip
 
 
-def test_points_marks_and_written_numbers(chromium, tmp_path):
+def test_points_marks_and_written_numbers(browser, tmp_path):
     file = tmp_path / "points.html"
     file.write_text(SHELL.format(explore(points, trials=[3, 9])._html), encoding="utf-8")
-    page = chromium.new_page(viewport={"width": 900, "height": 900})
+    page = browser.new_page(viewport={"width": 900, "height": 900})
     complaints = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -373,7 +378,7 @@ def test_both_themes_follow_the_page(visit):
 
 def test_phone_width_reflows_without_scrolling_sideways(visit):
     page = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     boxes = [first(page).locator(".ce-panel").nth(k).bounding_box() for k in range(10)]
     assert all(box["width"] >= 140 for box in boxes)
     # Two rows of five became two columns of five: layer k stands beside its pair.
@@ -392,6 +397,7 @@ def test_rows_of_five_stay_rows_in_a_books_column(visit):
     assert tops[5] > tops[4] + 50
 
 
+@pytest.mark.chromium_only("touch")
 def test_touch_leaves_the_value_standing_until_the_next_touch(visit):
     page = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     plot = first(page).locator(".ce-plot").first
@@ -403,6 +409,7 @@ def test_touch_leaves_the_value_standing_until_the_next_touch(visit):
     assert first(page).locator(".ce-tip").is_hidden()
 
 
+@pytest.mark.chromium_only("scripts off")
 def test_without_scripts_the_picture_stays(visit):
     page = visit(java_script_enabled=False)
     still = page.locator(".ce-still").first
@@ -418,6 +425,7 @@ def test_with_scripts_the_picture_goes(visit):
     assert first(page).locator("figcaption").inner_text() == "Activations of five layers."
 
 
+@pytest.mark.chromium_only("print")
 def test_print_shows_the_drawing_and_the_values_in_light_colours(visit):
     page = visit()
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
@@ -449,11 +457,11 @@ def test_axe_finds_nothing(visit, theme):
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_a_broken_payload_leaves_the_picture(chromium, tmp_path):
+def test_a_broken_payload_leaves_the_picture(browser, tmp_path):
     html = explore(histograms, weight_scale=[1.0], activation=["tanh"])._html
     path = tmp_path / "broken.html"
     path.write_text(SHELL.format(html.replace('"template":', '"broken":')), encoding="utf-8")
-    page = chromium.new_page()
+    page = browser.new_page()
     complaints = []
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(path.as_uri())
@@ -491,7 +499,7 @@ def scaled(scale):
 
 
 @pytest.fixture
-def live(chromium, tmp_path):
+def live(browser, tmp_path):
     spec = explore(scaled, scale=[1.0, 10.0, 100.0])._spec
     script = static.script() + LIVE.format(spec=json.dumps(spec))
     path = tmp_path / "live.html"
@@ -499,7 +507,7 @@ def live(chromium, tmp_path):
     path.write_text(
         SHELL.format(f'{style}<div id="live"></div><script type="module">{script}</script>'), encoding="utf-8"
     )
-    page = chromium.new_page()
+    page = browser.new_page()
     page.goto(path.as_uri())
     page.wait_for_function("!!window.leave")
     yield page
