@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.gpu import _tables, fastest, memory
-from benchmarks.gpu.__main__ import SHARES, measured, write
+from benchmarks.gpu.__main__ import SHARES, earlier, measured, shares, write
 from benchmarks.gpu._clock import Deadline, summary, tf32, times
-from benchmarks.gpu._settings import SMOKE
+from benchmarks.gpu._settings import FULL, SMOKE
 from benchmarks.gpu.roofline import counted
 from course_lib import data
 from course_lib.models.convnets import SimpleConvNet
@@ -60,6 +60,15 @@ def test_what_there_is_no_time_for_is_named(monkeypatch):
     assert all(cell["milliseconds"] is None for cell in found["grid"]["cells"])
     assert "No time for: " in _tables.text(found)
     assert "There was no time for this." in _tables.text(found)
+
+
+def test_chosen_sections_have_all_the_time_and_keep_the_others(tmp_path):
+    assert shares(list(SHARES)) == pytest.approx(SHARES)
+    assert shares(["grid", "fastest"])["fastest"] == pytest.approx(1)
+    assert shares(["fastest"]) == pytest.approx({"fastest": 1})
+    write({"protocol": "an earlier run", "roofline": {"error": "none"}}, tmp_path)
+    assert earlier(tmp_path, FULL)["roofline"] == {"error": "none"}
+    assert earlier(tmp_path, SMOKE) == {}
 
 
 def test_times_are_those_of_one_step():

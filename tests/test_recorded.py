@@ -7,7 +7,7 @@ import pytest
 from course_lib import recorded
 
 
-@pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "transfer"])
+@pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "transfer", "sharding", "speed"])
 def test_every_record_can_be_read(name: str):
     assert recorded.load(name)
 

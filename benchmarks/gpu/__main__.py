@@ -7,6 +7,7 @@ It writes ``speed.md`` into ``book/results`` and ``speed.json`` into ``course_li
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -64,12 +65,15 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := set(chosen.sections) - set(SHARES):
         parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SHARES)}")
+    settings = SMOKE if chosen.smoke else FULL
+    before = earlier(chosen.out, settings) if chosen.sections else {}
     record = measured(
-        SMOKE if chosen.smoke else FULL,
+        settings,
         chosen.sections or list(SHARES),
         chosen.seconds,
-        lambda record: write(record, chosen.out),
+        lambda record: write(before | record, chosen.out),
     )
+    record = before | record
     print(_tables.text(record))
     return int(any("error" in found for found in record.values() if isinstance(found, dict)))
 
@@ -79,6 +83,7 @@ def measured(
 ) -> dict[str, Any]:
     """The record: a dict a section, and how it was made; ``keep`` gets it after every section."""
     device, began = resolve(), time.perf_counter()
+    ends = shares(sections)
     record: dict[str, Any] = {"protocol": protocol(device, settings), "smoke": settings is SMOKE}
     train, test = images(settings)
     measures: dict[str, Measure] = {
@@ -92,7 +97,7 @@ def measured(
         "compiling": compiling.run,
     }
     for name in (name for name in SHARES if name in sections):
-        deadline = Deadline(SHARES[name] * seconds - (time.perf_counter() - began))
+        deadline = Deadline(ends[name] * seconds - (time.perf_counter() - began))
         start = time.perf_counter()
         try:
             record[name] = measures[name](device, settings, deadline)
@@ -103,6 +108,25 @@ def measured(
         print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
         keep(record)
     return record
+
+
+def shares(sections: list[str]) -> dict[str, float]:
+    """Where each of the chosen sections ends, as a share of all seconds: what ``SHARES`` says, stretched."""
+    sizes, before = {}, 0.0
+    for name, end in SHARES.items():
+        sizes[name] = end - before if name in sections else 0.0
+        before = end
+    whole = sum(sizes.values())
+    ends = itertools.accumulate(size / whole for size in sizes.values())
+    return {name: end for name, end in zip(SHARES, ends, strict=True) if name in sections}
+
+
+def earlier(out: Path | None, settings: Settings) -> dict[str, Any]:
+    """The record that is there, to be kept where a section is not measured again; {} for tiny sizes."""
+    path = (out / "speed.json") if out else recorded.path("speed")
+    if settings is SMOKE or not path.is_file():
+        return {}
+    return json.loads(path.read_text("utf-8"))
 
 
 def images(settings: Settings) -> tuple[Images, Images]:

@@ -88,7 +88,7 @@ def switched(rows: list[Record]) -> str:
 def switches(found: Record) -> str:
     parts = [switched(found["rows"]), "All measured."]
     if found["skipped"]:
-        parts.append(f"No time for: {', '.join(found['skipped'])}.")
+        parts.append(f"No time for: {'; '.join(found['skipped'])}.")
     if scaled := found.get("scaler"):
         parts.append(
             f"A GradScaler that starts at {scaled['first_scale']:.3g}: of {scaled['steps']} steps it skips "
@@ -151,14 +151,15 @@ def feeding(found: Record) -> str:
 
 def compiling(found: Record) -> str:
     parts = [switched(found["rows"])] if found["rows"] else []
-    parts += [
-        f"{row['name']}: the first step takes {row['compile_seconds']:.1f} s, which "
-        f"{row['pays_after_steps'] or 'no number of'} steps pay back (modelled: that time over what one "
-        "saves)."
-        for row in found["rows"]
-    ]
+    for row in found["rows"]:
+        told = f"{row['name']}: the first step takes {row['compile_seconds']:.1f} s"
+        steps = row["pays_after_steps"]
+        if row["gain"] < 1.02 or steps is None:
+            parts.append(f"{told}, and the later ones gain nothing here.")
+        else:
+            parts.append(f"{told}; {steps:,} steps pay that back (modelled: that time over what one saves).")
     if found["skipped"]:
-        parts.append(f"Not compiled: {', '.join(found['skipped'])}.")
+        parts.append(f"No time to compile: {', '.join(found['skipped'])}.")
     return "\n\n".join(parts)
 
 
@@ -181,7 +182,7 @@ def grid(found: Record) -> str:
     lines = [
         table(["images a second in training, best batch", *networks], rows),
         f"Measured: {len(found['cells']) - missing} cells; every one is in the record. Not measured, for "
-        f"want of time or memory: {missing}.",
+        f"want of time or memory: {missing}. MiB are of all that is on the GPU.",
     ]
     return "\n\n".join(lines)
 
@@ -244,7 +245,9 @@ def fastest(found: Record) -> str:
         for each in found["final"]
     ]
     head = ["target", "recipe", "seconds", "test accuracy", "and mirrored", "n"]
-    parts.append(table(head, finals) if finals else "No candidate reached the target.")
+    parts.append(
+        table(head, finals) if finals else "No recipe that there was time to try reached the target."
+    )
     tried = "; ".join(
         f"{each['which']} tricks, {each['epochs']} epochs: {percent(each['validation'])}, "
         f"{spread(each['seconds'], 2)} s"
