@@ -13,11 +13,13 @@ import cloudpickle
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import distributed
+from course_lib import data, distributed
 from course_lib.distributed import AlphaBeta
 from course_lib.layers import BatchNorm
+from course_lib.models.convnets import SimpleConvNet
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes do not find the tests
 
@@ -86,6 +88,46 @@ def timed() -> dict[int, float]:
     return distributed.measured([1024, 4096], repeats=3)
 
 
+def trained(steps: int, batch_size: int = 8) -> list[Tensor]:
+    """Parameters and losses after ``steps`` of momentum in float64 on 43 digits, in parts or whole."""
+    train = data.mnist()[0].take(43)  # five batches of 8, and one of 3, which are two and one
+    torch.manual_seed(distributed.rank())  # a different start in every process, but for what DDP does
+    model = SimpleConvNet(filters=4, hidden=10).double()
+    network = distributed.parallel(model, train)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    share, generator, done = distributed.Share(len(train), batch_size), torch.Generator().manual_seed(7), 0
+    losses = []
+    while done < steps:
+        for x, y in train.batches(batch_size, generator=generator):
+            x_part, y_part = share.of(x.double(), y)
+            loss = F.cross_entropy(network(x_part), y_part) * share.weight(len(x_part), len(x))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(distributed.mean(loss))
+            done += 1
+            if done == steps:
+                break
+    return [*(parameter.detach().clone() for parameter in model.parameters()), torch.stack(losses)]
+
+
+def refusals() -> dict[str, str]:
+    """What each process says of what does not fit."""
+    me, found = distributed.rank(), {}
+    digits = data.mnist()[0]
+    for name, call in {
+        "network": lambda: distributed.parallel(nn.Linear(4, 2 + me)),
+        "images": lambda: distributed.parallel(nn.Linear(4, 2), digits.take(10 + me)),
+        "batch": lambda: distributed.Share(100, 25),
+        "last": lambda: distributed.Share(101, 20),
+    }.items():
+        try:
+            call()
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
 SIZES = ([4, 4], [5, 3])
 
 
@@ -99,7 +141,13 @@ def jobs() -> dict[str, Any]:
     """All that two processes are asked for, at one start of them."""
     layers = (distributed.SyncBatchNorm, BatchNorm)
     norms = {(cls.__name__, *sizes): normalized(cls, sizes, *batch()) for cls in layers for sizes in SIZES}
-    return {"rings": rings(0), "norms": norms, "timed": timed()}
+    return {
+        "rings": rings(0),
+        "norms": norms,
+        "timed": timed(),
+        "trained": trained(50),
+        "refused": refusals(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +177,34 @@ def test_sync_batch_norm_is_batch_norm_of_the_whole_batch(two, sizes: list[int])
         for name, value in layer.state_dict().items():
             torch.testing.assert_close(part["state"][name], value)
     assert not torch.allclose(torch.cat([part["y"] for part in apart]), out, atol=1e-3)
+
+
+def test_two_processes_train_as_one_on_the_same_batches(two):
+    alone = trained(50)
+    for found in two:
+        for mine, theirs in zip(found["trained"], alone, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+    torch.manual_seed(0)
+    start = SimpleConvNet(filters=4, hidden=10).double()
+    assert (next(start.parameters()) - alone[0]).abs().max() > 1e-3
+
+
+def test_what_does_not_fit_is_said_in_every_process(two):
+    for found in two:
+        said = found["refused"]
+        assert "process 1 has another network than process 0: weight (3, 4) against (2, 4)" in said["network"]
+        assert "process 1 has other images than process 0: 11 of" in said["images"]
+        assert "batch_size=25 is not divisible by 2 processes: take 24 or 26" in said["batch"]
+        assert "is a batch of 1, too few for 2 processes" in said["last"]
+
+
+def test_every_image_is_in_one_part():
+    share = distributed.Share(100, 10)
+    x, y = torch.arange(10.0)[:, None], torch.arange(10)
+    assert share.of(x, y)[0] is not None
+    assert torch.equal(share.of(x, y)[1], y)
+    assert share.weight(10, 10) == 1
+    assert distributed.parallel(model := nn.Linear(2, 2)) is model
 
 
 def test_sync_batch_norm_alone_is_batch_norm():
