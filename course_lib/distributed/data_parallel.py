@@ -27,7 +27,8 @@ class Share:
     once an epoch, and the steps are those that one process takes with the whole batches.
 
     Args:
-        images: how many there are; batch_size: of the batches of all processes together.
+        images: how many there are.
+        batch_size: of the batches of all processes together.
 
     Raises:
         ValueError: a batch size that the number of processes does not divide, or a last batch in which there

@@ -25,7 +25,8 @@ class Step:
 
     Attributes:
         phase: ``"reduce"``: what came is added; ``"gather"``: what came is kept.
-        sent, received: which chunk went to the right, and which came from the left, from 0.
+        sent: which chunk went to the right, from 0.
+        received: which came from the left.
         sent_bytes: how much went.
         after: the process's whole tensor after the step, flat; empty unless it was asked for.
     """
