@@ -76,12 +76,12 @@ def test_a_published_network_gives_what_torch_gives(name, chromium: Browser, tmp
         torch.tensor(found["answer"]), expected["answer"].flatten(), rtol=1e-4, atol=1e-6
     )
     for name, ours, theirs in zip(names, found["maps"], expected["maps"], strict=True):
-        scale = float(theirs.abs().max())
+        scale = float(theirs.abs().max())  # rounding in float32, over up to 53 layers
         torch.testing.assert_close(
             torch.tensor(ours),
             theirs.flatten(),
             rtol=1e-4,
-            atol=1e-5 * scale + 1e-6,
+            atol=1e-4 * scale,
             msg=lambda m, n=name: f"{n}: {m}",
         )
     assert requests == [path.as_uri()]
