@@ -929,6 +929,7 @@ function render({ model, el }) {
   reset.type = "button";
   const computer = spec.live ? new Computer(spec) : spec.play ? new Player(spec) : null;
   const controls = new Controls(root, spec, model, live, !!computer);
+  const pick = spec.pick && pickControl(controls.root, spec.pick, () => { draw(); resettable(); });
   const player = spec.play && new PlayBar(root, computer, spec);
   const printed = make("p", "ce-values", root);
   const trouble = make("p", "ce-trouble", root);
@@ -980,7 +981,7 @@ function render({ model, el }) {
   function draw(loaded) {
     if (!panelWidth) return;
     type.of(grid, loaded);
-    frameNow.panels.forEach((panel, p) => panels[p].draw(panel, panelWidth, longest[p].length > panel.note.length ? longest[p] : panel.note));
+    frameNow.panels.forEach((panel, p) => panels[p].draw(without(panel, pick?.hidden), panelWidth, longest[p].length > panel.note.length ? longest[p] : panel.note));
     if (summary.textContent !== frameNow.summary) summary.textContent = frameNow.summary;
   }
 
@@ -1016,6 +1017,11 @@ function render({ model, el }) {
     player.say = (text) => say([text, frameNow.summary].filter(Boolean).join(" "));
   }
 
+  function resettable() {
+    const asAtFirst = spec.controls.every((c) => same2(model.get(c.name), c.values[c.start])) && (!pick || pick.asAtFirst());
+    reset.style.visibility = asAtFirst ? "hidden" : "visible";
+  }
+
   function update(quiet) {
     const values = current();
     let index = 0, exact = true;
@@ -1029,7 +1035,7 @@ function render({ model, el }) {
       index = index * c.values.length + nearest;
     }
     printed.textContent = controls.items.map((item) => `${item.control.label}: ${item.text(values[item.control.name])}`).join(" · ");
-    reset.style.visibility = spec.controls.every((c) => same2(values[c.name], c.values[c.start])) ? "hidden" : "visible";
+    resettable();
     clearTimeout(late);
     trouble.textContent = "";
     if (computer) compute(values, quiet === true);
@@ -1048,7 +1054,9 @@ function render({ model, el }) {
   reset.addEventListener("click", () => {
     for (const c of spec.controls) model.set(c.name, c.values[c.start]);
     model.save_changes();
+    pick?.reset();
     player?.reset();
+    resettable();
     controls.root.querySelector("input, select").focus();
   });
   for (const c of spec.controls) model.on(`change:${c.name}`, update);

@@ -208,6 +208,19 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return bool((one[finite] - other[finite]).abs().le(CLOSE * size + 1e-12).all())
 
 
+def _shown(frame: Frame, pick: Mapping[str, bool]) -> Frame:
+    """The frame without the lines and paths that are hidden at first."""
+    panels = []
+    for panel in frame["panels"]:
+        if panel["kind"] == "landscape":
+            panel = panel | {"paths": [path for path in panel["paths"] if pick.get(path["label"], True)]}
+        elif panel["kind"] == "lines":
+            kept = [k for k, label in enumerate(panel["labels"]) if pick.get(label, True)]
+            panel = panel | {key: [panel[key][k] for k in kept] for key in ("labels", "y")}
+        panels.append(panel)
+    return {**frame, "panels": panels}
+
+
 def widget(
     fn: Callable[..., Figure],
     controls: Mapping[str, Any],
@@ -235,7 +248,7 @@ def widget(
     spec.update(computes)
     html = static.html(
         spec,
-        png=picture.png(first),
+        png=picture.png(_shown(first, spec.get("pick", {}))),
         alt=alt or picture.alt(first, title, frames.describe(start)),
         title=title,
         caption=caption,

@@ -84,16 +84,17 @@ def _histogram(ax: Any, panel: dict[str, Any]) -> None:
 
 
 def _lines(ax: Any, panel: dict[str, Any]) -> None:
-    x = _numbers(panel["x"])
+    x, shown = _numbers(panel["x"]), slice(None if panel["upto"] is None else panel["upto"] + 1)
     for k, (label, y) in enumerate(zip(panel["labels"], panel["y"], strict=True)):
         ax.plot(
-            x, _numbers(y), label=label, color=_series(k + 1), linewidth=1.3,
+            x[shown], _numbers(y)[shown], label=label, color=_series(k + 1), linewidth=1.3,
             linestyle=(0, palette.DASHES[k] or (1, 0)),
             marker=palette.MARKERS[k] if len(panel["labels"]) > 1 else "",
             markevery=max(1, len(x) // 6), markersize=3.5,
         )  # fmt: skip
     ax.set(xscale="log" if panel["xlog"] else "linear", yscale="log" if panel["ylog"] else "linear")
-    ax.set(xlim=panel["xlim"], ylim=panel["ylim"])
+    # The axis is that of all points, also where only the first of them are drawn.
+    ax.set(xlim=panel["xlim"] or (None if panel["upto"] is None else (x.min(), x.max())), ylim=panel["ylim"])
     ax.set_ylabel(panel["ylabel"], fontsize=7)
     if len(panel["labels"]) > 1:
         ax.legend(fontsize=7, frameon=False)

@@ -12,7 +12,7 @@
     play(step, {"w": torch.tensor([-7.0, 2.0])}, view, steps=60, keep=["w"], learning_rate=[0.1, 0.5, 1.0])
 
 The three functions are traced, once for each combination of the choices, and run in the page. Each takes the
-controls that it names.
+controls that it names, numbers as tensors of 0 dimensions.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def play(
     shown: int = 0,
     speed: float = 20,
     replay: bool = False,
+    pick: Mapping[str, bool] | None = None,
     packing: str = "float32",
     title: str | None = None,
     caption: str | None = None,
@@ -109,6 +110,7 @@ def play(
     speed: steps a second at first.
     replay: a control that is moved while nothing plays is as if it had stood there from the start: as many
         steps are taken again. For steps of which a hundred take no time. Otherwise it holds from now on.
+    pick: names of lines and paths that the reader may hide, and whether each is shown at first.
     controls: as for ``explore`` with ``live=True``; a ``Noise`` gives fresh numbers to each step.
 
     A run stops where a tensor of the state has no finite number left, and says so.
@@ -139,6 +141,8 @@ def play(
         grid.append(frames.call(figure, values))
         frames.check_same(grid[-1], values, first, start)
     computes = {"play": _traced(played, two[0], shown, speed, replay, packing)}
+    if pick:
+        computes["pick"] = _picked(pick, first)
     return live.widget(figure, ready, computes, first, grid, title=title, caption=caption, alt=alt)
 
 
@@ -152,6 +156,7 @@ def _traced(
     controls = played.controls
     parts: dict[str, list[Any]] = {"initial": [], "step": [], "view": []}
     templates = []
+    done: dict[tuple[Any, ...], graph.Graph] = {}
     state = {f"state.{name}": tensor for name, tensor in initial.items()}
     past = {f"past.{name}": torch.stack([initial[name]] * (played.steps + 1)) for name in played.keep}
     for chosen in live.choices(controls):
@@ -166,8 +171,15 @@ def _traced(
             )
             for fn in (played.initial, played.step, played.view)
         )
-        parts["initial"].append(graph.trace(begin, inputs(played.initial)))
-        parts["step"].append(graph.trace(step, {**state, **inputs(played.step)}))
+        # Choices that a function does not take do not change its trace.
+        for part, fn, taken, given in (
+            ("initial", begin, played.initial, inputs(played.initial)),
+            ("step", step, played.step, {**state, **inputs(played.step)}),
+        ):
+            key = part, *(v for n, v in chosen.items() if n in _named(taken, controls))
+            if key not in done:
+                done[key] = graph.trace(fn, given)
+            parts[part].append(done[key])
         viewed = live.trace_figure(view, {**state, **past, **inputs(played.view)})
         parts["view"].append(viewed.graph)
         templates.append(viewed.template)
@@ -191,7 +203,7 @@ def _traced(
 
 def _check_traces(played: Played, parts: Mapping[str, list[Any]], values: Mapping[str, Any]) -> None:
     """Raises ValueError where the last traces, run a few steps, give another state than the functions."""
-    from course_lib.explorer.live import _close, as_tensor
+    from course_lib.explorer.live import _close
 
     controls = played.controls
     streams = {n: c.stream(values[n]) for n, c in controls.items() if isinstance(c, Noise)}
@@ -200,7 +212,7 @@ def _check_traces(played: Played, parts: Mapping[str, list[Any]], values: Mappin
         names = {name for name, _, _ in graph.inputs}
         tensors = {f"state.{name}": tensor for name, tensor in state.items() if f"state.{name}" in names}
         return tensors | {
-            n: streams[n]() if n in streams else as_tensor(controls[n], values[n])
+            n: streams[n]() if n in streams else _argument(controls[n], values[n])
             for n in controls
             if n in names
         }
@@ -216,6 +228,17 @@ def _check_traces(played: Played, parts: Mapping[str, list[Any]], values: Mappin
                     "with tensors all the way"
                 )
         ours = step.run(**given(step, ours))
+
+
+def _picked(pick: Mapping[str, bool], frame: Mapping[str, Any]) -> dict[str, bool]:
+    """``pick`` as the page reads it. Raises ValueError for a name that no panel has, and for none shown."""
+    names = {name for panel in frame["panels"] for name in panel.get("labels", [])}
+    names |= {path["label"] for panel in frame["panels"] for path in panel.get("paths", [])}
+    if unknown := pick.keys() - names:
+        raise ValueError(f"play: pick has {min(unknown)!r}; the panels have {', '.join(sorted(names))}")
+    if not any(pick.values()):
+        raise ValueError("play: pick shows nothing at first; let at least one be True")
+    return {name: bool(shown) for name, shown in pick.items()}
 
 
 def _initial(state: Any) -> Callable[..., State]:
@@ -257,7 +280,10 @@ def _named(fn: Callable, controls: Mapping[str, Any]) -> list[str]:
 
 
 def _argument(control: Any, value: Any) -> Any:
-    return control.argument(value) if hasattr(control, "argument") else value
+    """What the functions receive: the same types as in the trace, so that torch computes the same."""
+    from course_lib.explorer.live import as_tensor, is_continuous
+
+    return as_tensor(control, value) if is_continuous(control) else value
 
 
 def _with_groups(fn: Callable, chosen: Mapping[str, Any], keeps: bool) -> Callable:

@@ -1,3 +1,36 @@
+// ---- what is shown: series that the reader may hide, by name ----
+
+function pickControl(parent, picked, change) {
+  const node = make("fieldset", "ce-control ce-pick", parent), hidden = new Set();
+  make("legend", "", node, "show");
+  const group = make("div", "ce-choices", node);
+  const boxes = Object.entries(picked).map(([name, shown]) => {
+    const label = make("label", "", group), box = make("input", "", label);
+    Object.assign(box, { type: "checkbox", checked: shown });
+    if (!shown) hidden.add(name);
+    make("span", "", label, name);
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(name); else hidden.add(name);
+      change();
+    });
+    return { name, shown, box };
+  });
+  const reset = () => {
+    hidden.clear();
+    for (const { name, shown, box } of boxes) { box.checked = shown; if (!shown) hidden.add(name); }
+  };
+  const asAtFirst = () => boxes.every(({ shown, box }) => box.checked === shown);
+  return { hidden, reset, asAtFirst };
+}
+
+// Hidden series keep their place, and with it their colour and mark.
+function without(panel, hidden) {
+  if (!hidden?.size) return panel;
+  if (panel.kind === "lines") return { ...panel, y: panel.y.map((y, s) => (hidden.has(panel.labels[s]) ? y.map(() => null) : y)) };
+  if (panel.kind === "landscape") return { ...panel, paths: panel.paths.map((path) => (hidden.has(path.label) ? { ...path, x: [], y: [] } : path)) };
+  return panel;
+}
+
 // ---- play: a state that steps, by hand or by itself ----
 
 const SPEEDS = [1, 5, 20, 60, 240]; // steps a second
