@@ -280,6 +280,8 @@ def test_play_shows_the_state_after_so_many_steps():
         ({"step": lambda state: {**state, "w": state["w"][:1]}}, r"step makes 'w' \(1,\)"),
         ({"step": lambda state: 3}, "step gives a int; it must give a dict"),
         ({"state": {}}, "state is {}"),
+        ({"pick": {"cube": True}}, "pick has 'cube'; the panels have ball"),
+        ({"pick": {"ball": False}}, "pick shows nothing at first"),
     ],
 )
 def test_what_cannot_be_played_says_why(changes, message):

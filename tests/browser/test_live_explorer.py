@@ -397,6 +397,35 @@ def test_the_point_is_dragged_by_touch(visit, player):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def two(state):
+    from course_lib.explorer import lines
+
+    return Figure([lines({"up": state["w"], "down": -state["w"]})])
+
+
+def test_the_reader_picks_what_is_shown(visit):
+    start = {"w": torch.arange(3, dtype=torch.float64)}
+    shown = play(
+        lambda state, k: {"w": state["w"] + k},
+        start,
+        two,
+        steps=9,
+        k=[1.0, 2.0],
+        pick={"up": True, "down": False},
+    )
+    page = visit(shown._html)
+    paths = page.locator(".ce-plot path.ce-line")
+    drawn = lambda: [bool(d) for d in paths.evaluate_all("all => all.map((p) => p.getAttribute('d'))")]  # noqa: E731
+    assert drawn() == [True, False]
+    page.get_by_label("down").check(force=True)
+    page.get_by_label("up").uncheck(force=True)
+    assert drawn() == [False, True]
+    page.get_by_role("button", name="Step").click()
+    assert drawn() == [False, True], "a step leaves it so"
+    page.get_by_role("button", name="Reset").click()
+    assert drawn() == [True, False]
+
+
 def jitter(state, noise):
     return {"w": 0.5 * state["w"] + noise}
 
