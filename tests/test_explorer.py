@@ -507,7 +507,9 @@ def test_the_first_row_of_a_landscape_is_its_lower_edge():
 def test_paths_keep_every_point_and_count_the_gaps():
     panel = landscape(BOWL, {"a": ([-2.0, 9.0, math.nan], [1.0, 2.0, 0.0])}, upto=1, **BOX)
     assert panel["paths"] == [{"label": "a", "x": [-2, 9, None], "y": [1, 2, 0]}]
-    assert (panel["upto"], panel["missing"], panel["note"]) == (1, 1, "1 not finite")
+    assert (panel["upto"], panel["missing"], panel["note"]) == (1, 0, ""), "what is not drawn is no gap"
+    whole = landscape(BOWL, {"a": ([-2.0, 9.0, math.nan], [1.0, 2.0, 0.0])}, **BOX)
+    assert (whole["missing"], whole["note"]) == (1, "1 not finite")
 
 
 def test_steps_of_one_path_share_it():

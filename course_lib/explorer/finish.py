@@ -182,13 +182,17 @@ def landscape(raw: Panel) -> Panel:
         {"label": path["label"], "x": rounded(path["x"].tolist()), "y": rounded(path["y"].tolist())}
         for path in raw["paths"]
     ]
-    missing = sum(a is None or b is None for p in paths for a, b in zip(p["x"], p["y"], strict=True))
+    upto = _whole(raw["upto"])
+    drawn = slice(None if upto is None else upto + 1)
+    missing = sum(
+        a is None or b is None for p in paths for a, b in zip(p["x"][drawn], p["y"][drawn], strict=True)
+    )
     return {
         **_labels(raw, "kind", "title", "xlabel", "ylabel"),
         "note": _note([raw["note"]], missing),
         **_labels(raw, "xlim", "ylim", "contours"),
         "paths": paths,
-        "upto": _whole(raw["upto"]),
+        "upto": upto,
         "missing": missing,
     }
 

@@ -113,7 +113,8 @@ def play(
     pick: names of lines and paths that the reader may hide, and whether each is shown at first.
     controls: as for ``explore`` with ``live=True``; a ``Noise`` gives fresh numbers to each step.
 
-    A run stops where a tensor of the state has no finite number left, and says so.
+    A run stops where a tensor whose past is kept, or with no ``keep`` any tensor of the state, has no finite
+    number left, and says so.
 
     Raises ValueError as ``explore`` does, and for a step that changes the state's names, shapes or types.
     """

@@ -397,6 +397,23 @@ def test_the_point_is_dragged_by_touch(visit, player):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_one_of_several_that_diverges_does_not_stop_the_others(visit):
+    def grown(state):
+        w, factor = state["w"], torch.tensor([1e200, 0.5], dtype=torch.float64)
+        return {"w": w * factor, "memory": w[:1] * 1e200}
+
+    start = {"w": torch.ones(2, dtype=torch.float64), "memory": torch.zeros(1, dtype=torch.float64)}
+    shown = play(
+        lambda state, k: grown(state), start, lambda state, past: size({"w": state["w"][1]}),
+        steps=9, k=[1.0, 2.0], keep=["w"],
+    )  # fmt: skip
+    page = visit(shown._html)
+    page.get_by_label("speed").select_option("240 a second")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('.ce-progress').textContent === 'step 9 of 9'")
+    assert page.locator(".ce-value").text_content() == "0.00195"
+
+
 def two(state):
     from course_lib.explorer import lines
 

@@ -107,12 +107,13 @@ const FINISH = {
 
   landscape(raw) {
     let missing = 0;
+    const upto = whole(raw.upto);
     const paths = raw.paths.map(({ label, x, y }) => {
       const [xs, ys] = [listed(x), listed(y)];
-      xs.forEach((v, k) => { missing += !Number.isFinite(v) || !Number.isFinite(ys[k]); });
+      xs.forEach((v, k) => { missing += k <= (upto ?? Infinity) && (!Number.isFinite(v) || !Number.isFinite(ys[k])); });
       return { label, x: xs.map(known), y: ys.map(known) };
     });
-    return { ...raw, note: noted([raw.note], missing), paths, upto: whole(raw.upto), missing };
+    return { ...raw, note: noted([raw.note], missing), paths, upto, missing };
   },
 };
 

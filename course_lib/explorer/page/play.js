@@ -84,7 +84,9 @@ class Player {
     for (const [name, { data }] of Object.entries(given)) this.state[name].data.set(data);
     this.done++;
     this.remember();
-    this.lost = Object.values(this.state).some(({ data }) => /Float/.test(data.constructor.name) && data.length && !data.some(Number.isFinite));
+    // What is kept is what is seen; one of several that diverges does not stop the others.
+    const seen = this.play.keep.length ? this.play.keep.map((name) => this.state[name]) : Object.values(this.state);
+    this.lost = seen.some(({ data }) => /Float/.test(data.constructor.name) && data.length && !data.some(Number.isFinite));
   }
 
   // What comes after now is as now, until it comes.
