@@ -302,7 +302,7 @@ def controls(figure: Locator) -> Iterator[tuple[str, Locator]]:
     """Each control of an explorer and its kind; a group of radios is one control, its chosen one."""
     for kind, selector in [
         ("range", "input[type=range]"),
-        ("select", "select"),
+        ("select", ".ce-control select"),  # not the speed of what is played, which changes no drawing
         ("radio", "input[type=radio]:checked"),
     ]:
         for element in figure.locator(selector).all():
@@ -325,7 +325,7 @@ def move_by_mouse(kind: str, element: Locator, figure: Locator) -> None:
         element.click(position={"x": box["width"] * share, "y": box["height"] / 2})
     elif kind == "select":
         now = element.input_value()
-        values = [option.get_attribute("value") for option in element.locator("option").all()]
+        values = element.evaluate("node => [...node.options].map((option) => option.value)")
         element.select_option(next(value for value in values if value != now))
     else:
         group = element.get_attribute("name")
