@@ -148,3 +148,14 @@ def synchronize(device: str | torch.device | None = None) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def check_finite(name: str, values: torch.Tensor) -> None:
+    """Raises ``ValueError`` that names the argument and the first place of a NaN or an infinity in it."""
+    odd = ~values.detach().isfinite()
+    if odd.any():
+        place = tuple(odd.nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} has {int(odd.sum()):,} values that are not finite, {values[place].item()} at index "
+            f"{place}; leave out the images that they are in, or mend what made them"
+        )

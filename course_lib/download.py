@@ -6,6 +6,7 @@ ever used, and a download that is killed leaves nothing that a later run would t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
@@ -14,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 
 class DownloadError(RuntimeError):
@@ -22,12 +23,26 @@ class DownloadError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$COURSE_DATA``, else the user's cache folder. It need not exist."""
-    if named := os.environ.get("COURSE_DATA"):
-        return Path(named).expanduser().absolute()
-    import platformdirs
+    """Where downloads are kept: ``$COURSE_DATA``, else the user's cache folder. It need not exist.
 
-    return platformdirs.user_cache_path("course-lib")
+    Raises ``FileNotFoundError`` for a user without a home folder, a container's say, and no ``COURSE_DATA``.
+    """
+    named = os.environ.get("COURSE_DATA")
+    try:
+        if named:
+            return Path(named).expanduser().absolute()
+        import platformdirs
+
+        folder = platformdirs.user_cache_path("course-lib")
+    except RuntimeError:  # no home folder
+        folder = Path("~")
+    if folder.parts[:1] == ("~",) or not folder.is_absolute():  # what "~" becomes, or does not, without one
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "there is no home folder to keep downloads in (HOME is not set); set COURSE_DATA to a folder, "
+            "by its full path, or use data.mnist(), which needs none",
+        )
+    return folder
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ def _copy_from(url: str, file: BinaryIO) -> str | None:
     Not torchvision's own download: it waits for ever on a host that falls silent.
     """
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "course-lib"})
+        request = urllib.request.Request(_ascii(url), headers={"User-Agent": "course-lib"})
         answer = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code} {error.reason}"
@@ -139,3 +154,17 @@ def _copy_from(url: str, file: BinaryIO) -> str | None:
             if not piece:
                 return None
             file.write(piece)  # outside the try: a full disk is not the host's fault
+
+
+def _ascii(url: str) -> str:
+    """An address as it goes over the wire: ``https://bücher.example/zweite kopie`` in ASCII.
+
+    Raises ``ValueError`` for a host that cannot be one.
+    """
+    parts = urlsplit(url)
+    try:
+        host = parts.netloc.encode("idna").decode("ascii") if not parts.netloc.isascii() else parts.netloc
+    except UnicodeError as error:
+        raise ValueError(f"{parts.netloc!r} is no name of a host ({error})") from error
+    keep = "%/:=&?~#+!$,;'@()*[]"
+    return parts._replace(netloc=host, path=quote(parts.path, keep), query=quote(parts.query, keep)).geturl()

@@ -19,6 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from course_lib.device import check_finite
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -73,6 +76,8 @@ def to_onnx(model: nn.Module, example: Tensor, path: str | os.PathLike) -> Path:
 class Runtime(nn.Module):
     """An ONNX file that runs in onnxruntime, called like a network: (N, …) → (N, classes), on the CPU.
 
+    A network of several outputs returns a tuple of them, whatever collection they were in.
+
     Args:
         path: the file.
         threads: how many onnxruntime may use; ``None`` is as many as torch does.
@@ -102,9 +107,10 @@ class Runtime(nn.Module):
             ) from error
         self.input = self.session.get_inputs()[0].name
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         batch = x.detach().cpu().float().contiguous().numpy()
-        return torch.from_numpy(self.session.run(None, {self.input: batch})[0])
+        outputs = tuple(torch.from_numpy(one) for one in self.session.run(None, {self.input: batch}))
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def quantize(
@@ -124,8 +130,8 @@ def quantize(
         batch_size: calibration inputs at once.
 
     onnxruntime folds BatchNorm, finds the ranges (smallest and largest value seen) and writes integer
-    weights. Raises ``ValueError`` for an empty calibration set or one of another shape than the network's
-    inputs, ``ModuleNotFoundError`` without the packages.
+    weights. Raises ``ValueError`` for a calibration set that is empty, not finite, or of another shape than
+    the network's inputs, ``ModuleNotFoundError`` without the packages.
     """
     require_packages()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -140,6 +146,8 @@ def quantize(
             f"calibration has shape {tuple(calibration.shape)}; this network takes (N, "
             f"{', '.join(map(str, wanted))})"
         )
+
+    check_finite("calibration", calibration)
 
     class Reader(CalibrationDataReader):
         batches = iter(calibration.detach().cpu().float().split(batch_size))
@@ -164,6 +172,7 @@ def _check_example(example: Tensor) -> None:
         raise ValueError(
             f"example has shape {tuple(example.shape)}; it must be a batch (N, …) of two or more"
         )
+    check_finite("example", example)
 
 
 def _evaluating_copy(model: nn.Module) -> nn.Module:
@@ -174,10 +183,27 @@ def _evaluating_copy(model: nn.Module) -> nn.Module:
 def _check_same(model: nn.Module, other: nn.Module, example: Tensor, name: str) -> None:
     """Both must say the same on the example, and on a batch of another size."""
     for x in (example, torch.cat([example, example[:1]])):
-        expected, got = model(x), other(x)
-        difference = (got - expected).abs().max().item()
-        if not difference <= 1e-4 * max(1.0, expected.abs().max().item()):
-            raise ValueError(f"{name} differs from the network by up to {difference:.2g} in its outputs")
+        expected, got = _outputs(model(x)), _outputs(other(x))
+        if [tuple(one.shape) for one in expected] != [tuple(one.shape) for one in got]:
+            shapes = [[tuple(one.shape) for one in outputs] for outputs in (got, expected)]
+            raise ValueError(f"{name} has outputs of the shapes {shapes[0]}, the network {shapes[1]}")
+        for wanted, one in zip(expected, got, strict=True):
+            wanted, one = wanted.double(), one.double()
+            difference = (one - wanted).abs().max().item()
+            if not difference <= 1e-4 * max(1.0, wanted.abs().max().item()):
+                raise ValueError(f"{name} differs from the network by up to {difference:.2g} in its outputs")
+
+
+def _outputs(returned: Any) -> list[Tensor]:
+    """The tensors in what a network returned: one, or a tuple, list or dict of them."""
+    found = pytree.tree_leaves(returned)
+    odd = [type(one).__name__ for one in found if not isinstance(one, Tensor)]
+    if odd or not found:
+        raise ValueError(
+            f"the network returns {odd[0] if odd else 'nothing'}; what is exported must return a tensor, or "
+            "a tuple, list or dict of them"
+        )
+    return found
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from course_lib.device import check_finite
+
 MULTIPLIES = (nn.Conv2d, nn.Linear)
 
 
@@ -73,7 +75,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def input_ranges(model: nn.Module, x: Tensor) -> dict[str, tuple[float, float]]:
-    """The smallest and largest number that enters each convolution and linear layer on the inputs ``x``."""
+    """The smallest and largest number that enters each convolution and linear layer on the inputs ``x``.
+
+    Raises ``ValueError`` for inputs that are not finite, of which nothing has a range.
+    """
+    check_finite("x", x)
     ranges: dict[str, tuple[float, float]] = {}
 
     def watch(name: str) -> Callable[..., None]:
@@ -111,7 +117,10 @@ def simulate(
         bits: of weights and inputs.
         per_channel: whether each output channel's weights have their own grid.
         weights, inputs: which of the two are rounded.
+
+    Raises ``ValueError`` for bits outside 2 … 16 and a calibration batch that is not finite.
     """
+    check_finite("calibration", calibration)
     step_size(0.0, 1.0, bits)  # refuses bits that do not fit, before any work
     rounded = fold_batch_norm(model)
     ranges = input_ranges(rounded, calibration)

@@ -13,6 +13,7 @@ import inspect
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -175,7 +176,8 @@ def fit(
         compile: run the model through ``torch.compile``.
         progress: show a bar; None: unless the environment variable ``COURSE_PROGRESS`` is ``0``.
         checkpoint: a file that the state of the run is saved to, every ``checkpoint_every`` epochs and
-            after the last. **Where the file exists, the run continues from it.**
+            after the last. **Where the file exists, the run continues from it.** Only whole epochs are
+            saved; ``steps`` that end before the first one does are warned of.
         resume: False starts over and replaces the file.
 
     Returns:
@@ -214,6 +216,13 @@ def fit(
     if checkpoint is not None:
         settings = {"images": len(train), "batch_size": batch_size, "seed": seed, "precision": precision}
         settings |= {"l2": l2, "patience": patience, "restore_best": restore_best}
+        if total < steps_per_epoch:
+            warnings.warn(
+                f"steps={steps} is less than one epoch of {steps_per_epoch} steps, and only whole epochs are "
+                f"saved: {os.fspath(checkpoint)} will not be written. Take {steps_per_epoch} steps or more, "
+                "or leave the checkpoint out",
+                stacklevel=2,
+            )
         saved = Checkpoint(Path(checkpoint), settings, model, optimizer, scheduler, scaler, generator)
         if resume and saved.path.exists():
             values, best = saved.load(total)

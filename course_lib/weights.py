@@ -27,7 +27,8 @@ def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> 
     """Write the weights of a model, or a state dict, to ``path``, and return the path.
 
     ``.safetensors`` or torch's ``.pth`` and ``.pt``. The file is there whole or not at all: it is written
-    under another name, which changes hands when all bytes are on the disk.
+    under another name, which changes hands when all bytes are on the disk. Who may read it is what the
+    user's umask says, as of any new file.
 
     Raises:
         ValueError: another ending, or a state with something in it that is no tensor.

@@ -707,3 +707,42 @@ def test_the_cache_is_the_users_where_no_folder_is_named(monkeypatch, tmp_path):
     assert download.cache_folder().name == "course-lib"
     monkeypatch.setenv("COURSE_DATA", "some/folder")
     assert download.cache_folder() == Path.cwd() / "some/folder"
+
+
+def test_without_a_home_folder_the_message_names_the_variable(monkeypatch):
+    """A container whose user is in no list: expanduser raises, or leaves its ~ standing."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    for named in (None, "~/data"):
+        monkeypatch.delenv("COURSE_DATA", raising=False)
+        if named:
+            monkeypatch.setenv("COURSE_DATA", named)
+        with pytest.raises(OSError, match=r"no home folder .*HOME.* set COURSE_DATA to a folder"):
+            data.mnist(full=True)
+    monkeypatch.setenv("COURSE_DATA", "/somewhere")
+    assert str(download.cache_folder()) == "/somewhere"
+
+
+def test_an_address_of_other_letters_than_ascii_is_asked_for(serving, cache, digits, monkeypatch):
+    serving.files = {f"/k%C3%B6pie%20zwei/MNIST/raw/{name}": content for name, content in digits.items()}
+    monkeypatch.setenv("COURSE_MIRROR", f"http://{serving.host}/köpie zwei/")
+    assert len(data.mnist(full=True)[0]) == 4
+    assert download._ascii("https://bücher.example:8080/a%20b/ü?x=ß") == (
+        "https://xn--bcher-kva.example:8080/a%20b/%C3%BC?x=%C3%9F"
+    )
+    assert download._ascii("https://a.example/b?c=d#e") == "https://a.example/b?c=d#e"
+    monkeypatch.setenv("COURSE_MIRROR", "http://" + "ü" * 70)
+    monkeypatch.setenv("COURSE_DATA", str(cache / "other"))
+    with pytest.raises(download.DownloadError, match="is no name of a host"):
+        data.mnist(full=True)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99, 1e-9])
+def test_a_share_that_leaves_a_set_empty_is_named_as_it_was_given(share):
+    images = data.Images(
+        torch.zeros(30, 1, 2, 2, dtype=torch.uint8), torch.arange(30) % 3, ("a", "b", "c"), (0.0,), (1.0,)
+    )
+    with pytest.raises(ValueError, match=rf"first={share} of 30 images is \d+ images.*from 0.033 to 0.97"):
+        images.split(share)
+    assert [len(part) for part in images.split(0.034)] == [1, 29]

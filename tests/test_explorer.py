@@ -7,12 +7,14 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure as Canvas
 
 from course_lib.explorer import (
     Control,
@@ -677,3 +679,36 @@ def test_progress_bar_only_when_it_takes_long_and_is_wanted(monkeypatch, capsys)
     monkeypatch.setenv("COURSE_PROGRESS", "0")
     explore(wave, scale=scales)
     assert capsys.readouterr().err == ""
+
+
+NAMES = ["$5", "$\\frac{$", "a$b$c", "猫", "고양이", "ねこ"]
+
+
+def named(k):
+    values = [k, 2.0, 3.0, 4.0, 5.0, 6.0]
+    return Figure(
+        [
+            bars(NAMES, values, title="$cost$ 猫"),
+            lines(dict.fromkeys(NAMES, values), title="$x^{", xlabel="$", yscale="log"),
+            heatmap(torch.ones(6, 6), rows=NAMES, columns=NAMES),
+            histogram(torch.rand(50) + 0.1, log=True),
+        ]
+    )
+
+
+def test_names_are_drawn_letter_by_letter_and_without_a_word_about_fonts():
+    """A dollar begins no formula; a letter that no font here has is a box in the still, and no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "$5" in explore(named, k=[1.0, 2.0])._html
+
+
+def test_the_stills_own_powers_of_ten_stay_formulas():
+    from course_lib.explorer import picture
+
+    assert picture._plain({"labels": ["$5"], "x": [1.0, None], "more": [{"title": "$"}]}) == {
+        "labels": [r"\$5"], "x": [1.0, None], "more": [{"title": r"\$"}],
+    }  # fmt: skip
+    ax = Canvas().subplots()
+    picture._histogram(ax, {"range": (-2, 2), "heights": [1, 2], "series": 1, "log": True})
+    assert ax.xaxis.get_major_formatter()(2, 0) == "$10^{2}$"

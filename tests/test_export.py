@@ -1,11 +1,12 @@
 import importlib.util
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import export
+from course_lib import export, quantization
 from course_lib.models.mobilenetv2 import MobileNetV2
 
 needs_packages = pytest.mark.skipif(
@@ -123,3 +124,58 @@ def test_the_module_needs_no_package_to_be_imported():
     before_any_function, _, inside = source.partition("\ndef ")
     assert "import onnx" not in before_any_function
     assert "import onnx" in inside
+
+
+class Pair(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(3, 2)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return {"tuple": (y, x), "dict": {"a": y, "b": y + 1}, "list": [y], "nested": (y, [x, y])}[self.kind]
+
+
+@needs_packages
+@pytest.mark.parametrize("kind", ["tuple", "dict", "list", "nested"])
+def test_a_network_of_several_outputs_is_exported_and_each_is_checked(kind, tmp_path, monkeypatch):
+    model, x = Pair(kind), torch.randn(4, 3)
+    expected = export._outputs(model(x))
+    got = export._outputs(export.to_program(model, x).module()(x))
+    runtime = export.Runtime(export.to_onnx(model, x, tmp_path / "pair.onnx"))
+    for outputs in (got, export._outputs(runtime(x))):
+        assert len(outputs) == len(expected)
+        for one, wanted in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(one, wanted)
+    if kind != "list":  # one of several that is wrong is found
+        forward = export.Runtime.forward
+        monkeypatch.setattr(export.Runtime, "forward", lambda self, x: (*forward(self, x)[:-1], x + 9))
+        with pytest.raises(ValueError, match=r"the ONNX file (differs|has outputs)"):
+            export.to_onnx(model, x, tmp_path / "wrong.onnx")
+
+
+def test_a_network_that_returns_no_tensor_is_refused():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return x, "done"
+
+    with pytest.raises(ValueError, match="returns str; what is exported must return a tensor"):
+        export._check_same(Odd(), Odd(), torch.ones(2, 3), "it")
+
+
+@needs_packages
+def test_inputs_that_are_not_finite_are_refused(files, tmp_path):
+    model, x, path, _ = files
+    x = x.clone()
+    x[3, 0, 1, 2] = math.nan
+    for call in (
+        lambda: export.quantize(path, tmp_path / "q.onnx", x),
+        lambda: export.to_onnx(model, x, tmp_path / "q.onnx"),
+        lambda: quantization.simulate(model, x),
+        lambda: quantization.input_ranges(model, x),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(calibration|example|x) has 1 values .* nan at index \(3, 0, 1, 2\)"
+        ):
+            call()
+    assert not list(tmp_path.iterdir())

@@ -8,8 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from course_lib import palette, plotting
+from course_lib.data import Images
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +102,54 @@ def test_palette_themes_have_the_same_names_and_enough_marks():
     sheet = palette.css(".card")
     assert sheet.count("--course-ink") == 2
     assert 'html[data-theme="dark"] .card' in sheet
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int8, torch.bool])
+def test_numbers_of_every_kind_are_drawn(dtype):
+    values = torch.tensor([0, 1, 1, 0]).to(dtype)
+    for series in (
+        values,
+        [values, values],
+        list(values),
+        values.requires_grad_(dtype.is_floating_point),
+    ):
+        line = plotting.curves({"a": series}).axes[0].lines[0]
+        assert line.get_ydata().tolist() == [0, 1, 1, 0]
+    plotting.histograms({"a": {"b": values}})
+    plotting.feature_maps(values.detach().view(1, 2, 2))
+    with pytest.raises(ValueError, match="complex64; draw their real part"):
+        plotting.curves({"a": torch.zeros(3, dtype=torch.complex64)})
+
+
+@pytest.mark.parametrize("style", ["default", *plt.style.available])
+def test_no_style_in_use_before_makes_the_books_unreadable(style):
+    with matplotlib.rc_context():
+        plt.style.use(style)
+        plotting.use_style()
+        figure = plotting.curves({"a": [1, 2]}, title="title", xlabel="x", ylabel="y")
+        ax = figure.axes[0]
+        ax.legend()
+        figure.canvas.draw()
+        texts = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        texts += [*ax.texts, *ax.get_legend().get_texts()]
+        for paper in (figure.get_facecolor(), ax.get_facecolor()):
+            assert to_hex(paper) == palette.LIGHT["paper"]
+        for text in texts:
+            assert contrast(to_hex(text.get_color()), palette.LIGHT["paper"]) >= 3, (style, text)
+
+
+def test_a_dollar_in_a_class_name_is_a_dollar():
+    names = ("$5", "a$b_{", "$\\frac{$")
+    images = Images(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.arange(3), names, (0.0,), (1.0,))
+    logits = torch.eye(3).roll(1, 1)
+    for figure in (plotting.confusion_matrix(images, logits), plotting.misclassified(images, logits)):
+        figure.canvas.draw()
+        assert all(name in plotting.alt_text(figure) for name in names)
+    ticks = plotting.confusion_matrix(images, logits).axes[0].get_yticklabels()
+    assert [cbook_text(tick) for tick in ticks] == [(name, False) for name in names]
+
+
+def cbook_text(text):
+    """What matplotlib draws, and whether as a formula."""
+    shown, formula = text._preprocess_math(text.get_text())
+    return shown, bool(formula)

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -1305,3 +1306,24 @@ def test_a_killed_run_resumes_to_the_same_bits(moment, epochs_saved, run_in_a_pr
     assert ended["loss"] == undisturbed["loss"]
     assert_same(ended["model"], undisturbed["model"])
     assert [file.name for file in tmp_path.glob("run.pt*")] == ["run.pt"]
+
+
+def test_steps_that_end_before_the_first_checkpoint_are_warned_of(tmp_path):
+    images = Images(
+        torch.randint(0, 255, (40, 1, 4, 4), dtype=torch.uint8),
+        torch.arange(40) % 3,
+        ("a", "b", "c"),
+        (0.5,),
+        (0.5,),
+    )
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    run = {"batch_size": 10, "progress": False, "checkpoint": tmp_path / "run.pt"}
+    with pytest.warns(
+        UserWarning, match=r"steps=3 is less than one epoch of 4 steps.*run.pt will not be written"
+    ):
+        fit(net, images, torch.optim.SGD(net.parameters(), lr=0.1), steps=3, **run)
+    assert not (tmp_path / "run.pt").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(net, images, torch.optim.SGD(net.parameters(), lr=0.1), steps=4, **run)
+    assert (tmp_path / "run.pt").exists()

@@ -29,7 +29,14 @@ def metadata(name: str) -> dict:
     colab = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": []}} if is_chapter(name) else {}
     return colab | {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        # What nbconvert writes a script with; the version of Python, which differs, stays out of it.
+        "language_info": {
+            "file_extension": ".py",
+            "mimetype": "text/x-python",
+            "name": "python",
+            "nbconvert_exporter": "python",
+            "pygments_lexer": "ipython3",
+        },
     }
 
 

@@ -7,6 +7,7 @@ keep, the rules themselves say.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,9 +85,8 @@ class Notebook:
 
     @classmethod
     def read(cls, path: Path, repository: str) -> Notebook:
-        """Read the notebook at ``path``."""
-        text = path.read_text("utf-8")
-        return cls(path.name, text, repository, nbformat.reads(text, as_version=4))
+        """Read the notebook at ``path``. Raises ``ValueError`` as :func:`parse`."""
+        return cls(path.name, path.read_bytes().decode("utf-8", "replace"), repository, parse(path))
 
     @property
     def is_chapter(self) -> bool:
@@ -116,6 +116,28 @@ class Notebook:
             return None
         rest = self.markdown[match.end() :]
         return re.split(rf"(?m)^#{{1,{len(match[1])}}}[ \t]", rest, maxsplit=1)[0]
+
+
+def parse(path: Path) -> nbformat.NotebookNode:
+    """The notebook at ``path``; a byte-order mark before it is passed over (and not written again).
+
+    Raises ``ValueError`` that names the file and the line: merge markers, other letters than UTF-8, no JSON,
+    no notebook.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        marker = re.search(r"(?m)^(?:<{7}|={7}|>{7})(?: .*)?$", text)
+        if marker:
+            line = text.count("\n", 0, marker.start()) + 1
+            raise ValueError(f"line {line} is a merge marker, {marker[0][:40]!r}: settle the merge first")
+        json.loads(text)  # nbformat's own error shows the whole file
+        return nbformat.reads(text, as_version=4)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path.name}: {error or 'not a notebook'}") from error
+    except nbformat.ValidationError as error:
+        raise ValueError(f"{path.name}: not a notebook: {error.message[:200]}") from error
 
 
 def problems(notebook: Notebook) -> list[str]:

@@ -19,7 +19,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 from tools import bootstrap
 from tools.canonical import canonical
-from tools.contract import Notebook, problems
+from tools.contract import Notebook, parse, problems
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS, NOTEBOOK_SECONDS = 20, 60
@@ -51,7 +51,7 @@ def environment() -> Iterator[None]:
 
 def write(path: Path, text: str) -> bool:
     """Replace a file's text in one step; returns whether it changed."""
-    if path.read_text("utf-8") == text:
+    if path.read_bytes() == text.encode("utf-8"):
         return False
     part = path.with_suffix(".part")
     part.write_text(text, "utf-8")
@@ -117,9 +117,13 @@ def execute(paths: Sequence[Path], url: str) -> int:
     """Run the notebooks and store their outputs; one that fails keeps what it had."""
     failed = 0
     for path in paths:
-        notebook = with_bootstrap(nbformat.read(path, as_version=4), url)
         try:
+            notebook = with_bootstrap(parse(path), url)
             seconds = run(notebook, path.parent)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            failed += 1
+            continue
         except CellExecutionError as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             failed += 1
@@ -135,18 +139,29 @@ def execute(paths: Sequence[Path], url: str) -> int:
 
 def check(paths: Sequence[Path], url: str) -> int:
     """Print each breach of the contract."""
-    found = [problem for path in paths for problem in problems(Notebook.read(path, url))]
+    found = []
+    for path in paths:
+        try:
+            found += problems(Notebook.read(path, url))
+        except ValueError as error:
+            found.append(str(error))
     print("\n".join(found) or f"{len(paths)} notebooks keep the contract")
     return int(bool(found))
 
 
 def rewrite(paths: Sequence[Path], url: str) -> int:
     """Put the notebooks in canonical form, with the bootstrap cell of the repository; run nothing."""
+    failed = 0
     for path in paths:
-        notebook = with_bootstrap(nbformat.read(path, as_version=4), url)
+        try:
+            notebook = with_bootstrap(parse(path), url)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            failed += 1
+            continue
         changed = write(path, canonical(notebook, path.name))
         print(f"{path.name}: {'rewritten' if changed else 'as it was'}")
-    return 0
+    return int(failed > 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

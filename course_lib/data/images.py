@@ -111,7 +111,12 @@ class Images:
         if isinstance(first, float):
             if not 0 < first < 1:
                 raise ValueError(f"first={first} must be a share between 0 and 1, or a number of images")
-            first = round(first * len(self))
+            share, first = first, round(first * len(self))
+            if not 0 < first < len(self):
+                raise ValueError(
+                    f"first={share} of {len(self)} images is {first} images, which leaves a set empty: "
+                    f"give a share from {1 / len(self):.2g} to {1 - 1 / len(self):.2g}, or a number of images"
+                )
         _check_count("first", first, len(self) - 1)
         order = _permutation(len(self), seed)
         rank, count = self._rank_within_class(order)

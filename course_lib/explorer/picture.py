@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
+import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,10 +37,13 @@ def png(frame: dict[str, Any]) -> bytes:
     """The frame as PNG, on white paper, at most 25 KB; the same frame gives the same bytes."""
     from matplotlib import rc_context
 
-    panels = frame["panels"]
+    panels = [_plain(panel) for panel in frame["panels"]]
     columns = min(len(panels), frame["columns"] or math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
-    with rc_context({**STYLE, "savefig.facecolor": palette.LIGHT["paper"]}):
+    style = {**STYLE, "savefig.facecolor": palette.LIGHT["paper"], "font.family": _families()}
+    with rc_context(style), warnings.catch_warnings():
+        # A letter that no font here has is drawn as a box; the page itself draws it in the reader's font.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         height = min(3.6, max(1.5, 0.75 * WIDTH / columns))
         canvas = Canvas(figsize=(WIDTH, rows * height), dpi=110, layout="constrained")
         FigureCanvasAgg(canvas)
@@ -59,6 +65,27 @@ def png(frame: dict[str, Any]) -> bytes:
             if small.tell() <= LIMIT:
                 return small.getvalue()
         drawn = drawn.resize((drawn.width * 3 // 4, drawn.height * 3 // 4), Image.Resampling.LANCZOS)
+
+
+def _plain(value: Any) -> Any:
+    """A panel whose texts matplotlib draws letter by letter, as the page does: no ``$`` begins a formula."""
+    if isinstance(value, str):
+        return value.replace("$", r"\$")
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple) and any(isinstance(one, str | dict) for one in value):
+        return [_plain(one) for one in value]
+    return value
+
+
+@cache
+def _families() -> list[str]:
+    """matplotlib's own font, and behind it those of this machine that have the letters of East Asia."""
+    from matplotlib.font_manager import fontManager
+
+    wide = re.compile("CJK|Droid Sans Fallback|WenQuanYi|Hiragino|PingFang|Gothic|Meiryo|YaHei|Malgun|Nanum")
+    installed = sorted({font.name for font in fontManager.ttflist if wide.search(font.name)})
+    return ["DejaVu Sans", *installed]
 
 
 def alt(frame: dict[str, Any], title: str | None, values: str) -> str:

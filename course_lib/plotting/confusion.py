@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib import palette
 from course_lib.data import Images
-from course_lib.plotting.style import as_array
+from course_lib.plotting.style import as_array, verbatim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,8 +67,9 @@ def confusion_matrix(images: Images, logits: Tensor, *, title: str = "") -> Figu
                     color=palette.LIGHT["accent" if i == j else "ink"],
                     fontweight="normal" if i == j else "bold",
                 )  # fmt: skip
-    ax.set_xticks(range(n), images.classes, rotation=0 if n <= 10 and _short(images.classes) else 90)
-    ax.set_yticks(range(n), images.classes)
+    names = [verbatim(name) for name in images.classes]
+    ax.set_xticks(range(n), names, rotation=0 if n <= 10 and _short(images.classes) else 90)
+    ax.set_yticks(range(n), names)
     ax.set(xlabel="taken for", ylabel="is", title=title)
     ax.grid(False)
     ax.tick_params(length=0)

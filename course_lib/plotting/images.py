@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from course_lib.data import Images
-from course_lib.plotting.style import WIDTH, as_array
+from course_lib.plotting.style import WIDTH, as_array, verbatim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def misclassified(
     pixels = as_array(images.x[wrong]).transpose(0, 2, 3, 1) / 255
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     titles = [
-        f"{images.classes[truth]} → {images.classes[answer]}"
+        verbatim(f"{images.classes[truth]} → {images.classes[answer]}")
         for truth, answer in zip(images.y[wrong].tolist(), said[wrong.to(said.device)].tolist(), strict=True)
     ]
     return _grid(pixels, columns, titles, title, cmap="gray_r", limits=(0, 1))
@@ -107,7 +107,7 @@ def alt_text(figure: Figure) -> str:
     text = f"{count} of {' and '.join(sizes)} pixels, values from {values.min():.2g} to {values.max():.2g}"
     above = figure.get_suptitle()
     titles = [ax.get_title() or ax.get_title("left") for ax, _ in shown]
-    titles = [title for title in titles if title]
+    titles = [title.replace(r"\$", "$") for title in titles if title]
     return (f"{above}: " if above else "") + text + (": " + "; ".join(titles) if titles else "") + "."
 
 

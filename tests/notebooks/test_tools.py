@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import nbformat
 import pytest
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError
+from nbconvert import ScriptExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from PIL import Image, PngImagePlugin
@@ -264,3 +266,48 @@ def test_no_kernel_is_left_running(book: Path, source: str):
     with contextlib.suppress(CellExecutionError):
         notebooks.run(new_notebook(cells=[new_code_cell(source)]), book, kernel)
     assert not kernel.has_kernel
+
+
+# Files that are no notebooks.
+
+BROKEN = {
+    "a merge": ('{\n "cells": [\n<<<<<<< HEAD\n', r"page.ipynb: line 3 is a merge marker, '<<<<<<< HEAD'"),
+    "cut short": ('{"cells": [', r"page.ipynb: Expecting value: line 1"),
+    "empty": ("", r"page.ipynb: Expecting value"),
+    "a list": ("[1]", r"page.ipynb: "),
+    "another file": ('{"a": 1}', r"page.ipynb: "),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "execute", "canonical"])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_is_no_notebook_is_named(book: Path, command: str, kind: str, capsys):
+    text, message = BROKEN[kind]
+    page = book / "book" / "page.ipynb"
+    page.write_text(text)
+    assert run(book, command) == 1
+    said = "".join(capsys.readouterr())
+    assert re.search(message, said)
+    assert "Traceback" not in said
+    assert page.read_text() == text
+    page.write_bytes(b"\xff\xfe")
+    assert run(book, command) == 1
+    assert "page.ipynb: not UTF-8 at byte 0" in "".join(capsys.readouterr())
+
+
+def test_a_byte_order_mark_is_found_and_taken_away(book: Path, capsys):
+    page = book / "book" / "page.ipynb"
+    assert run(book, "canonical") == 0
+    stored = page.read_bytes()
+    page.write_bytes(b"\xef\xbb\xbf" + stored)
+    assert run(book, "check") == 1
+    assert "page.ipynb: is not in the canonical form" in capsys.readouterr().out
+    assert run(book, "canonical") == 0
+    assert page.read_bytes() == stored
+
+
+def test_nbconvert_writes_a_script_as_python(book: Path):
+    assert run(book, "canonical") == 0
+    page = book / "book" / "page.ipynb"
+    _, resources = ScriptExporter().from_filename(str(page))
+    assert resources["output_extension"] == ".py"
