@@ -5,8 +5,8 @@ it used. :meth:`Graph.to_dict` makes that JSON, weights included; ``engine.js`` 
 :meth:`Graph.run` runs it here, which is what the page is held to.
 """
 
-from course_lib.graph.lowering import Graph
+from course_lib.graph.lowering import Graph, Node, Ref
 from course_lib.graph.operations import OPERATIONS
 from course_lib.graph.tracing import Untraceable, trace
 
-__all__ = ["OPERATIONS", "Graph", "Untraceable", "trace"]
+__all__ = ["OPERATIONS", "Graph", "Node", "Ref", "Untraceable", "trace"]
