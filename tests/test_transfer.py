@@ -586,3 +586,16 @@ def test_what_was_measured_is_whole_and_is_what_the_table_shows() -> None:
             assert all(0 <= accuracy <= 1 for accuracy in run["accuracy"])
     table = Path(__file__).parents[1] / "book" / "results" / "transfer.md"
     assert table.read_text("utf-8") == text(found)
+
+
+def test_what_fine_tuning_unfroze_is_in_the_models_mode_afterwards():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    y = torch.arange(33) % 3
+    images = Images(torch.randint(0, 255, (33, 1, 8, 8), dtype=torch.uint8), y, "abc", (0.5,), (0.25,))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="batch_size=16 leaves a batch of one of the 33 images"):
+        transfer.fine_tune(model, images, epochs=2, frozen_epochs=1, batch_size=16, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    transfer.fine_tune(model, images, epochs=2, frozen_epochs=1, batch_size=11, progress=False)
+    assert [module.training for module in model.modules()] == [True] * 6
