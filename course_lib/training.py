@@ -30,6 +30,7 @@ from torch.optim import Optimizer
 from course_lib.checkpoint import Checkpoint
 from course_lib.data import Augment, Images
 from course_lib.device import autocast, memory_format, resolve
+from course_lib.distributed import Share, mean, parallel, rank, same_buffers
 from course_lib.optim import decayed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -145,6 +146,9 @@ def fit(
 ) -> History:
     """Train ``model`` in place.
 
+    In a process group (``distributed.joined``) each process takes its part of every batch, gradients are
+    averaged, and process 0 shows the bar and writes the checkpoint: the steps are those of one process.
+
     Args:
         model: maps (B, C, H, W) to what ``loss`` takes; it is trained where its parameters are. A network
             with 2-D convolutions, and its images, are laid out ``channels_last``.
@@ -196,6 +200,7 @@ def fit(
     _check_l2(model, l2)
     _check_patience(patience, validation)
     _check_scheduler(scheduler, scheduler_every, optimizer)
+    share = Share(len(train), batch_size)
     cast = autocast(at, precision)
     layout = memory_format(model)
     steps_per_epoch = math.ceil(len(train) / batch_size)
@@ -233,12 +238,13 @@ def fit(
     run = _Run(
         model, train, optimizer, total, batch_size, validation, loss, l2, patience, restore_best,
         scheduler, scheduler_every, augment, precision, checkpoint_every, saved, generator, scaler,
-        network=torch.compile(model) if compile else model,
+        network=parallel(torch.compile(model) if compile else model, train),
+        share=share,
         losses=_Losses(history, block=1 if at.type == "cpu" else BLOCK),
         best=best,
         cast=cast,
     )  # fmt: skip
-    run.bar = _bar(progress, total, run.losses.steps)
+    run.bar = _bar(progress if rank() == 0 else False, total, run.losses.steps)
     try:
         with _mode(model, training=True), run.bar:
             while not run.over():
@@ -278,6 +284,7 @@ class _Run:
     losses: _Losses
     best: dict[str, Any] | None  # the model's state after its best epoch
     cast: AbstractContextManager
+    share: Share
     bar: Any = None
 
     @property
@@ -300,6 +307,7 @@ class _Run:
         train_loss = math.fsum(self.history.loss[first:]) / (self.losses.steps - first)
         result = Evaluation(None, None)
         if self.validation is not None:
+            same_buffers(self.model)
             result = evaluate(self.model, self.validation, loss=self.loss, precision=self.precision)
         self.history.epochs.append(Epoch(train_loss, *result, float(rate), seconds))
         if self.scheduler is not None and self.scheduler_every == "epoch":
@@ -311,10 +319,12 @@ class _Run:
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch, one step of the optimizer; returns its learning rate."""
+        x, own = self.share.of(x, y)
         with self.cast:
-            value = self.loss(self.network(x), y)
+            value = self.loss(self.network(x), own)
+        value = value * weight if (weight := self.share.weight(len(own), len(y))) != 1 else value
         rate = self.optimizer.param_groups[0]["lr"]
-        self.losses.add(value.detach(), rate)
+        self.losses.add(mean(value.detach()), rate)
         if self.l2:
             value = value + self.l2 * l2_penalty(decayed(self.model))  # anew: layers are unfrozen
         self.optimizer.zero_grad()
@@ -334,7 +344,7 @@ class _Run:
             self.best = copy.deepcopy(self.model.state_dict())
         # Part of an epoch is not saved: a resumed run takes those steps again, to the same end.
         full = self.losses.steps == done * math.ceil(len(self.train) / self.batch_size)
-        if self.saved and full and (self.over() or done % self.checkpoint_every == 0):
+        if self.saved and rank() == 0 and full and (self.over() or done % self.checkpoint_every == 0):
             self.saved.save(self.history.to_dict(), self.best)
 
 

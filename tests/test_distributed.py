@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -20,6 +21,7 @@ from course_lib import data, distributed
 from course_lib.distributed import AlphaBeta
 from course_lib.layers import BatchNorm
 from course_lib.models.convnets import SimpleConvNet
+from course_lib.training import fit
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes do not find the tests
 
@@ -109,6 +111,29 @@ def trained(steps: int, batch_size: int = 8) -> list[Tensor]:
             if done == steps:
                 break
     return [*(parameter.detach().clone() for parameter in model.parameters()), torch.stack(losses)]
+
+
+def fitted_network(folder: str) -> dict[str, Any]:
+    """What ``fit`` leaves in this process, and who wrote the checkpoint."""
+    train = data.mnist()[0].take(43)
+    model = SimpleConvNet(filters=4, hidden=10, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    file = Path(folder) / f"{distributed.rank()}-of-{distributed.world_size()}.pt"
+    history = fit(model, train, optimizer, epochs=2, batch_size=8, validation=train, progress=False,
+                  checkpoint=file)  # fmt: skip
+    accuracy = [epoch.validation_accuracy for epoch in history.epochs]
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    return {"weights": weights, "loss": history.loss, "accuracy": accuracy, "wrote": file.exists()}
+
+
+def test_fit_takes_part_by_itself_and_ends_where_one_process_does(tmp_path):
+    alone = fitted_network(str(tmp_path))
+    both = distributed.run(fitted_network, 2, str(tmp_path))
+    assert [found["wrote"] for found in both] == [True, False]
+    for found in both:
+        torch.testing.assert_close(found["weights"], alone["weights"], rtol=0, atol=1e-6)
+        assert found["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        assert found["accuracy"] == alone["accuracy"]
 
 
 def refusals() -> dict[str, str]:
