@@ -7,6 +7,9 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := book
 
+# uv trusts what the machine trusts, a proxy among it.
+export UV_SYSTEM_CERTS := true
+
 BIN       := .venv/bin
 INSTALLED := .venv/.installed
 HTML      := _build/html
@@ -20,7 +23,7 @@ BUILD = @$(BIN)/jupyter-book build . -q --warningiserror --keep-going --nitpick 
 WORKERS ?= 2
 PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
-.PHONY: book test check lint wheel execute serve repository bench lock clean help
+.PHONY: book test check types lowest fresh lint wheel execute serve repository bench lock clean help
 
 book: $(INSTALLED)  ## build the HTML from the stored outputs and print where it is
 	$(call BUILD)
@@ -32,8 +35,25 @@ test: $(INSTALLED) lint  ## lint, build with warnings as errors, then every test
 	@$(MAKE) --no-print-directory wheel
 	$(PYTEST) --nbval -rs --timeout=900 --durations=20 $(OPTIONS)
 
-check: $(INSTALLED) lint  ## lint and the unit tests: three minutes, before each commit
+check: $(INSTALLED) lint types  ## lint, types and the unit tests, without what is slow: before each commit
 	$(PYTEST) -rs --timeout=120 -m "not browser and not live and not install" tests $(OPTIONS)
+
+types: $(INSTALLED)  ## mypy, strict; pyproject.toml lists the rooms of course_lib that are not clean yet
+	$(BIN)/python -m mypy
+
+lowest: $(INSTALLED)  ## the unit tests on the lower bounds of pyproject.toml, in an environment of their own
+	@$(PIP) install uv
+	@mkdir -p _build && $(BIN)/uv venv -q --clear --python $(BIN)/python _build/lowest
+	$(BIN)/uv pip compile -q --resolution lowest-direct --all-extras --no-header --python _build/lowest/bin/python \
+	  pyproject.toml -o _build/lowest/requirements.txt
+	$(BIN)/uv pip install -q --python _build/lowest/bin/python -r _build/lowest/requirements.txt
+	$(BIN)/uv pip install -q --python _build/lowest/bin/python --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 _build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -q -rs --timeout=300 \
+	  -m "not browser and not live and not install" tests $(OPTIONS)
+
+fresh:  ## every test in an empty clone with an empty home: what a machine has by chance does not help
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone -q . "$$folder/book" && mkdir "$$folder/home" && \
+	  env -i PATH="$$PATH" HOME="$$folder/home" LANG=C.UTF-8 CI=true $(MAKE) -C "$$folder/book" PYTHON="$(PYTHON)" test
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

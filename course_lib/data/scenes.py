@@ -35,7 +35,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """All objects, the way from each to the next: "a red circle left of a blue square"."""
+        """All objects and the way from each to the next, as "a red circle left of a blue square"."""
         text = self.words[0]
         for k in range(1, len(self.words)):
             text += f" {relation(self.boxes[k - 1], self.boxes[k])} {self.words[k]}"
