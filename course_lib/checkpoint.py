@@ -57,7 +57,7 @@ class Checkpoint:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write_whole(self.path, content.getbuffer(), "checkpoint")
+        write_whole(self.path, content.getbuffer(), "checkpoint", alone=True)
 
     def load(self, most: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Take up the run in the file. Everything is compared first, so that an error changes nothing.

@@ -55,13 +55,15 @@ def save(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> 
     return path
 
 
-def write_whole(path: Path, content: bytes | memoryview, what: str) -> None:
+def write_whole(path: Path, content: bytes | memoryview, what: str, *, alone: bool = False) -> None:
     """Write a file whole or not at all: the name changes hands only when all bytes are on the disk.
 
     The content is in memory already: what torch and safetensors say of a full disk while they write is an
-    error of their own format. Raises ``OSError`` that names ``what``, its size, the path and the reason.
+    error of their own format. ``alone``: no other process writes this file, so that what a killed one left
+    half-written is overwritten by the next, not left for ever. Raises ``OSError`` that names ``what``, its
+    size, the path and the reason.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part" if alone else f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)

@@ -190,7 +190,7 @@ def test_a_landscape_that_a_control_changes_is_refused():
 
 def test_too_heavy_a_network_is_refused():
     weights = torch.randn(400, 400, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match=r"853 KB of it constants; at most 400 KB"):
+    with pytest.raises(ValueError, match=r"853 KB of it constants; at most 300 KB"):
         explore(lambda k: Figure([bars({"a": (weights * k).sum()})]), live=True, k=[1.0, 2.0])
 
 

@@ -118,7 +118,7 @@ def test_workflow_sets_the_repository_then_tests_then_publishes():
     triggers = workflow[True]  # YAML 1.1 reads the key `on` as true
     assert {"push", "pull_request", "schedule", "workflow_dispatch"} == set(triggers)
     test, publish = workflow["jobs"]["test"], workflow["jobs"]["publish"]
-    assert test["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert test["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     commands = [step["run"] for step in test["steps"] if "run" in step]
     assert commands == [
         'make repository URL="${{ github.server_url }}/${{ github.repository }}"',
@@ -128,6 +128,16 @@ def test_workflow_sets_the_repository_then_tests_then_publishes():
     assert [step["with"]["path"] for step in uploads] == ["_build/html"]
     assert publish["needs"] == "test"
     assert any("deploy-pages" in step["uses"] for step in publish["steps"])
+
+
+def test_a_weekly_run_tries_the_bounds_and_says_when_it_fails():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
+    tried = {row["name"]: row["run"] for row in jobs["versions"]["strategy"]["matrix"]["include"]}
+    assert tried["lowest"] == "make lowest"
+    assert "--pre torch" in tried["newest"]
+    assert jobs["report"]["needs"] == ["test", "versions"]
+    assert jobs["report"]["permissions"] == {"issues": "write"}
+    assert "gh issue create" in jobs["report"]["steps"][0]["run"]
 
 
 def test_ci_calls_make_test():

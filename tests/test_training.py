@@ -1212,13 +1212,13 @@ def test_a_full_disk_is_named_and_keeps_the_old_checkpoint(saved, monkeypatch):
 # middle of writing its second checkpoint, or just before the new file takes the name. All runs are forks
 # of one process that has imported torch and done nothing with it yet.
 RUNS = """
-import io, json, os, signal, sys
+import json, os, signal, sys
 import torch
 from torch import nn
 from course_lib import optim, training
 from course_lib.data import Images
 
-save, replace = torch.save, os.replace
+save, replace, fsync = torch.save, os.replace, os.fsync
 
 def run(moment, path, result):
     steps = saves = 0
@@ -1233,21 +1233,22 @@ def run(moment, path, result):
         die_if(steps == 8, "epoch")
         return nn.functional.cross_entropy(output, y)
 
-    def killing_save(state, file):
+    def counting_save(state, file):
         nonlocal saves
         saves += 1
-        whole = io.BytesIO()
-        save(state, whole)
-        file.write(whole.getvalue()[:1000])
-        file.flush()
+        save(state, file)
+
+    def killing_fsync(file):
+        if moment == "write" and saves == 2:
+            os.ftruncate(file, 1000)  # not all of it was written
         die_if(saves == 2, "write")
-        file.write(whole.getvalue()[1000:])
+        fsync(file)
 
     def killing_replace(source, target):
         die_if(saves == 2, "rename")
         replace(source, target)
 
-    torch.save, os.replace = killing_save, killing_replace
+    torch.save, os.replace, os.fsync = counting_save, killing_replace, killing_fsync
     torch.manual_seed(0)
     x = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = Images(x, torch.arange(40) % 4, tuple("abcd"), (0.5,), (0.3,))

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import nbformat
 
+from course_lib.explorer.frames import LIMIT
+from course_lib.explorer.static import own_bytes
 from tools.bootstrap import source as bootstrap_source
 from tools.canonical import WIDGET_VIEW, canonical, is_chapter
 
-EXPLORER_BYTES = 300_000
 PAGE_BYTES = 2_000_000
 EXECUTE = "run `make execute`"
 
@@ -265,14 +266,14 @@ def no_widget_state(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def sizes(notebook: Notebook) -> Iterator[str]:
-    """An explorer's payload stays below 300 KB, the page below 2 MB."""
+    """What an explorer brings beside its script stays below 300 KB, the page below 2 MB."""
     for cell in notebook.code:
         for html in cell.explorers():
-            size = len(html.encode())
-            if size > EXPLORER_BYTES:
+            size = own_bytes(html)
+            if size > LIMIT:
                 yield (
                     f"code cell {cell.number}: the explorer takes {size / 1000:,.0f} KB, more than "
-                    f"{EXPLORER_BYTES // 1000} KB: fewer control values, panels or points"
+                    f"{LIMIT // 1000} KB: fewer control values, panels or points"
                 )
     size = len(notebook.text.encode())
     if size > PAGE_BYTES:

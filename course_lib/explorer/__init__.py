@@ -80,7 +80,7 @@ def explore(
 
     Raises ValueError for unfit controls (no values, mixed types, a name that the widget needs), frames
     whose panels differ, a ``fn`` that cannot be traced or gives something else traced, and an explorer of
-    more than 300 KB (400 KB where the page computes); RuntimeError, with the control's values, where ``fn``
+    more than 300 KB, script and style not counted; RuntimeError, with the control's values, where ``fn``
     raises.
     """
     # Imported here: anywidget brings ipywidgets and IPython, which the rest of the library does without.
@@ -108,7 +108,7 @@ def explore(
         title=title,
         caption=caption,
     )
-    size = len(html.encode())
+    size = static.own_bytes(html)
     if size > frames.LIMIT:
         raise ValueError(frames.too_large(ready, size))
     return Explorer(fn, ready, spec, html, first, caption)

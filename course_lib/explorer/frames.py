@@ -22,7 +22,8 @@ from course_lib.explorer.figure import Figure
 Frame = dict[str, Any]
 Values = dict[str, Any]
 
-LIMIT = 300_000  # bytes of one explorer's HTML: a page with several stays light on a phone
+# Bytes of one explorer's HTML without the script, which a page has once: a page stays light on a phone.
+LIMIT = 300_000
 PATIENCE = 2.0  # seconds of computing before a progress bar says that something happens
 
 ORDER = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -23,9 +23,6 @@ from course_lib.explorer.figure import Figure
 from course_lib.explorer.finish import FINISH
 from course_lib.explorer.template import Text, from_parts, parts, record
 
-LIMIT = (
-    400_000  # bytes of one explorer's HTML: it brings the engine and, where there is a network, its weights
-)
 CHECKED = 24  # settings of the grid at which the trace is compared with the function
 CLOSE = 1e-5  # of the largest number of a tensor
 
@@ -253,12 +250,12 @@ def widget(
         title=title,
         caption=caption,
     )
-    size = len(html.encode())
-    if size > LIMIT:
+    size = static.own_bytes(html)
+    if size > frames.LIMIT:
         weights = len(json.dumps(spec["live"]["constants"])) if "live" in spec else 0
         raise ValueError(
             f"explore: the page that computes takes {size / 1000:,.0f} KB, {weights / 1000:,.0f} KB of it "
-            f"constants; at most {LIMIT / 1000:.0f} KB are allowed. Take a smaller network, fewer choices, "
-            'or packing="int8"'
+            f"constants; at most {frames.LIMIT / 1000:.0f} KB are allowed. Take a smaller network, "
+            'fewer choices, or packing="int8"'
         )
     return Explorer(fn, controls, spec, html, first, caption)

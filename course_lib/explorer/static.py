@@ -14,7 +14,7 @@ from typing import Any
 from course_lib import palette
 from course_lib.explorer.controls import Control
 
-OVERHEAD = 60_000  # bytes of script, style and picture, for an estimate before there is a picture
+OVERHEAD = 15_000  # bytes of the picture, for an estimate before there is one
 STILL = "A still picture: with scripts on, in the HTML book or in Jupyter, the controls move it."
 
 
@@ -76,6 +76,11 @@ def specification(
         "markers": list(palette.MARKERS),
         "maps": {"sequential": list(palette.SEQUENTIAL), "diverging": list(palette.DIVERGING)},
     }
+
+
+def own_bytes(html: str) -> int:
+    """Bytes of an explorer's HTML without script and style, of which a page of the book holds one copy."""
+    return len(re.sub(r'<(style|script type="module")>.*?</', "", html, flags=re.DOTALL).encode())
 
 
 def html(spec: Mapping[str, Any], *, png: bytes, alt: str, title: str | None, caption: str | None) -> str:

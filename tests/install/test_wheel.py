@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.install
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = {".py", ".js", ".css", ".csv", ".json"}  # the code, and what it shows
 
 USE = """
@@ -25,7 +26,7 @@ widget = explore(lambda scale: Figure([lines({"y": [scale, 2 * scale]})]), scale
 html = widget._repr_mimebundle_()
 html = html[0] if isinstance(html, tuple) else html
 files = importlib.resources.files("course_lib.explorer")
-for name in "explorer.js", "explorer.css":
+for name in "explorer.js", "explorer.css", "engine.js":
     assert len(files.joinpath(name).read_text("utf-8")) > 1000, name
 assert "course-frames" in html["text/html"]
 assert len(data.mnist()[0]) == 4000
@@ -35,7 +36,9 @@ print(course_lib.__file__)
 
 def test_wheel_holds_the_library_and_nothing_else(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"course_lib/explorer/explorer.js", "course_lib/explorer/explorer.css"} <= names
+    carried = [path for kind in ("js", "css") for path in (ROOT / "course_lib").rglob(f"*.{kind}")]
+    assert len(carried) > 5
+    assert {path.relative_to(ROOT).as_posix() for path in carried} <= names
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"course_lib"}
     assert {Path(name).suffix for name in names if name.startswith("course_lib/")} <= KINDS
