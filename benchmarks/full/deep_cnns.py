@@ -125,8 +125,8 @@ def run() -> str:
         f"Digits of 28×28 pixels; Adam, batches of {BATCH}, learning rate on one cycle up to 0.003. "
         "The 4,000 are tested on the 1,000 held back, the 60,000 on the 10,000. The 20 epochs are those of "
         "DeepConvNet's source, taken after one run of 12 had given 97.4 % on the same digits. The networks "
-        f"of the second table have small stems and {SHORT} epochs. Mean ± standard deviation of {len(SEEDS)} "
-        f"seeds; {device.describe(at)}, {versions}."
+        f"of the second table, all but LeNet-5 with small stems, had {SHORT} epochs. Mean ± standard "
+        f"deviation of {len(SEEDS)} seeds; {device.describe(at)}, {versions}."
     )
     return "\n".join([*lines, "", *table]) + f"\n\n{protocol}\n"
 

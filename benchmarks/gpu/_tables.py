@@ -180,9 +180,9 @@ def grid(found: Record) -> str:
         )
     missing = sum(cell["milliseconds"] is None for cell in found["cells"])
     lines = [
-        table(["images a second in training, best batch", *networks], rows),
+        table(["images a second in training, the best of the batches measured", *networks], rows),
         f"Measured: {len(found['cells']) - missing} cells; every one is in the record. Not measured, for "
-        f"want of time or memory: {missing}. MiB are of all that is on the GPU.",
+        f"want of time or memory: {missing}.",
     ]
     return "\n\n".join(lines)
 

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 pytestmark = pytest.mark.install
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {".py", ".js", ".css", ".csv", ".json"}  # the code, and what it shows
+KINDS = {".py", ".js", ".css", ".html", ".csv", ".json"}  # the code, and what it shows
 
 USE = """
 import importlib, importlib.resources, pkgutil
