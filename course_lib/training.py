@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from course_lib.checkpoint import Checkpoint
 from course_lib.data import Augment, Images
 from course_lib.device import autocast, memory_format, resolve
-from course_lib.distributed import Share, mean, parallel, rank, same_buffers
+from course_lib.distributed import Share, mean, parallel, rank, same_buffers, world_size
 from course_lib.optim import decayed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -211,7 +211,7 @@ def fit(
         _check_comparable(train, validation)
         validation = validation.to(at, layout)
         _try(model, validation, loss, cast)
-    if total >= steps_per_epoch or batch_size == 1:
+    if total >= steps_per_epoch or batch_size < 2 * world_size():
         check_last_batch(model, train, batch_size)
 
     history, best = History(), None
@@ -238,12 +238,13 @@ def fit(
     run = _Run(
         model, train, optimizer, total, batch_size, validation, loss, l2, patience, restore_best,
         scheduler, scheduler_every, augment, precision, checkpoint_every, saved, generator, scaler,
-        network=parallel(torch.compile(model) if compile else model, train),
+        bare=torch.compile(model) if compile else model,
         share=share,
         losses=_Losses(history, block=1 if at.type == "cpu" else BLOCK),
         best=best,
         cast=cast,
     )  # fmt: skip
+    run.follow()
     run.bar = _bar(progress if rank() == 0 else False, total, run.losses.steps)
     try:
         with _mode(model, training=True), run.bar:
@@ -280,12 +281,14 @@ class _Run:
     saved: Checkpoint | None
     generator: torch.Generator
     scaler: torch.amp.GradScaler
-    network: nn.Module  # the model, compiled where that was asked for
+    bare: nn.Module  # the model, compiled where that was asked for
     losses: _Losses
     best: dict[str, Any] | None  # the model's state after its best epoch
     cast: AbstractContextManager
     share: Share
     bar: Any = None
+    network: nn.Module | None = None  # what is called: of several processes, the model with joined gradients
+    trained: list[bool] = field(default_factory=list)
 
     @property
     def history(self) -> History:
@@ -317,13 +320,22 @@ class _Run:
                 self.scheduler.step()
         self.keep()
 
+    def follow(self) -> None:
+        """Join the processes' gradients of what is trained now: a schedule may have unfrozen more."""
+        trained = [parameter.requires_grad for parameter in self.model.parameters()]
+        if trained != self.trained:
+            self.network = None  # first of all: two that join the same gradients would join them twice
+            self.network, self.trained = parallel(self.bare, self.train), trained
+
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch, one step of the optimizer; returns its learning rate."""
+        self.follow()
         x, own = self.share.of(x, y)
         with self.cast:
             value = self.loss(self.network(x), own)
         value = value * weight if (weight := self.share.weight(len(own), len(y))) != 1 else value
         rate = self.optimizer.param_groups[0]["lr"]
+        rate = rate.clone() if isinstance(rate, Tensor) else rate  # a scheduler fills it in place
         self.losses.add(mean(value.detach()), rate)
         if self.l2:
             value = value + self.l2 * l2_penalty(decayed(self.model))  # anew: layers are unfrozen
@@ -514,7 +526,8 @@ def check_last_batch(model: nn.Module, train: Images, batch_size: int) -> None:
     BatchNorm on (N, C) has no variance then; on images it has the pixels. The model is tried in training
     mode and left as it was. Raises ``ValueError`` with a batch size that does.
     """
-    if (len(train) - 1) % batch_size:
+    least = 2 * world_size()  # images of a batch that leave each process two
+    if (len(train) % batch_size or batch_size) >= least:
         return
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     x, _ = next(train.batches(1, shuffle=False))
@@ -524,7 +537,7 @@ def check_last_batch(model: nn.Module, train: Images, batch_size: int) -> None:
             model(x)
     except ValueError as error:
         others = range(batch_size + 1, len(train) + 1)
-        better = next((size for size in others if (len(train) - 1) % size), None)
+        better = next((size for size in others if (len(train) % size or size) >= least), None)
         raise ValueError(
             f"batch_size={batch_size} leaves a batch of one of the {len(train)} images, and the network "
             f"cannot be trained on one: {error}. Take {f'batch_size={better}' if better else 'more images'}"

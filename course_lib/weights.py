@@ -155,7 +155,10 @@ def load(model: nn.Module, path_or_state: str | Path | Mapping[str, Tensor]) -> 
 
 def _differing(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
     """The first names whose shapes are not the same."""
-    ours, theirs = ({name: tuple(value.shape) for name, value in state.items()} for state in (here, there))
+    ours, theirs = (
+        {n: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for n, v in state.items()}
+        for state in (here, there)
+    )
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     listed = "; ".join(
         f"{name}: {ours.get(name, 'absent')} here, {theirs.get(name, 'absent')} there" for name in names[:3]

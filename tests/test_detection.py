@@ -204,6 +204,16 @@ def test_the_windows_of_a_grid_are_counted():
     assert windows[-1].tolist() == [16, 16, 32, 32]
 
 
+def test_pixels_of_one_colour_are_one_region():
+    from course_lib.detection.proposals import _components
+
+    assert _components(torch.zeros(1, 5, 7, dtype=torch.int64).numpy()).max() == 0
+    snake = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]])
+    found = _components(snake[None].numpy())
+    assert (found[snake == 1] == found[0, 0]).all()
+    assert found.max() == 2
+
+
 def test_proposals_hold_every_region_and_the_image():
     image = torch.zeros(3, 20, 24)
     image[0, 3:9, 4:12] = 1.0
@@ -255,6 +265,8 @@ def test_no_boxes_are_no_trouble():
         (lambda: detection.grid_windows(8, 8, [9], 1), "sides has 9"),
         (lambda: detection.region_proposals(torch.full((1, 2, 2), math.nan)), "not finite"),
         (lambda: detection.smooth_l1(torch.ones(1), 0), "beta is 0"),
+        (lambda: detection.region_proposals(torch.zeros(1, 4, 4), most=0), "most is 0"),
+        (lambda: detection.precision_recall([], [], []), "truth holds no image"),
         (
             lambda: detection.mean_average_precision(
                 [torch.zeros(1, 4)], [torch.ones(1)], [torch.tensor([3])], [torch.zeros(0, 4)],

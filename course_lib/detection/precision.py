@@ -55,6 +55,8 @@ def precision_recall(
             f"{len(boxes)} images have boxes, {len(scores)} scores and {len(truth)} objects; "
             "give one tensor of each an image (no objects: torch.zeros(0, 4))"
         )
+    if not truth:
+        raise ValueError("truth holds no image; give one tensor of objects an image")
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold!r}; it must be an IoU above 0, at most 1")
     right, marks = [], []

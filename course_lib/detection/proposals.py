@@ -45,12 +45,15 @@ def region_proposals(image: Tensor, *, colours: int = 8, smallest: int = 8, most
     together; the most alike pair becomes one region, again and again, until the image is one. Every region
     on the way gives a box. A box that two regions share is given once.
 
-    Raises ``ValueError`` for an image that is not (C, H, W) or not finite.
+    Raises ``ValueError`` for an image that is not (C, H, W) or not finite, and for numbers below 1.
     """
     if image.ndim != 3 or image.numel() == 0:
         raise ValueError(f"image has shape {tuple(image.shape)}; it must be (C, H, W), and not empty")
     if not image.isfinite().all():
         raise ValueError("image has a value that is not finite; every pixel must be a number")
+    for name, value in (("colours", colours), ("smallest", smallest), ("most", most)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
     pixels = image.detach().float().cpu().numpy()
     low, high = pixels.min(), pixels.max()
     levels = np.floor((pixels - low) / max(high - low, 1e-12) * (colours - 1e-6)).astype(np.int64)
@@ -131,7 +134,8 @@ def _components(levels: np.ndarray) -> np.ndarray:
     while True:
         before = labels.copy()
         low = np.minimum(labels[1:], labels[:-1])
-        labels[1:], labels[:-1] = np.where(down, low, labels[1:]), np.where(down, low, labels[:-1])
+        labels[1:] = np.where(down, low, labels[1:])
+        labels[:-1] = np.where(down, np.minimum(low, labels[:-1]), labels[:-1])
         low = np.minimum(labels[:, 1:], labels[:, :-1])
         labels[:, 1:] = np.where(across, low, labels[:, 1:])
         labels[:, :-1] = np.where(across, np.minimum(low, labels[:, :-1]), labels[:, :-1])

@@ -207,6 +207,8 @@ def counted(
 
 
 def _rule(optimizer: str, model: nn.Module) -> torch.optim.Optimizer:
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer is {optimizer!r}; it must be one of {', '.join(OPTIMIZERS)}")
     if optimizer == "adam":
         return torch.optim.Adam(model.parameters())
     return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9 if optimizer == "momentum" else 0)

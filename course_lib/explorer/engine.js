@@ -930,8 +930,12 @@ const KERNELS = {
     const scale = 10 ** decimals;
     return elementwise(decimals ? (v) => roundHalfToEven(v * scale) / scale : roundHalfToEven)(make, out, x);
   },
-  clamp: (make, out, x, low, high) =>
-    elementwise((v, l, h) => (v !== v ? v : Math.min(Math.max(v, l), h)))(make, out, x, low ?? -Infinity, high ?? Infinity),
+  // A bound that is not there is no number: of whole numbers there is no infinite one.
+  clamp(make, out, x, low, high) {
+    if (high == null) return elementwise((v, l) => (v !== v || l !== l ? NaN : Math.max(v, l)))(make, out, x, low);
+    if (low == null) return elementwise((v, h) => (v !== v || h !== h ? NaN : Math.min(v, h)))(make, out, x, high);
+    return elementwise((v, l, h) => (v !== v ? v : Math.min(Math.max(v, l), h)))(make, out, x, low, high);
+  },
   bitwise_not: (make, out, x) => elementwise(x.dtype === "bool" ? (v) => +(v === 0) : (v) => ~v)(make, out, x),
   to: (make, out, x) => assign(out, x),
   sum: reduction(0, (a, b) => a + b),

@@ -121,7 +121,7 @@ class Noise(TensorControl):
         self.shape, self.label = tuple(shape), label or "draw again"
         if not all(isinstance(n, int) and n > 0 for n in self.shape):
             raise ValueError(f"Noise: shape is {shape!r}; it must be whole numbers above 0")
-        self.values = tuple(self.check(v) for v in (seed, seed + 1))
+        self.values = (self.check(seed), (seed + 1) % 2**31)  # the page's button goes round in the same way
 
     def check(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +105,9 @@ def check(fn: Callable[..., Figure], controls: Mapping[str, Any], traced: list[T
     """Raises ValueError where a graph and ``fn`` disagree on the grid, as where a value was frozen."""
     combinations = list(frames.combinations(controls))
     which = {json.dumps(chosen): one for chosen, one in zip(choices(controls), traced, strict=True)}
-    for values in combinations[:: max(1, math.ceil(len(combinations) / CHECKED))]:
+    last = len(combinations) - 1  # spread over all of them, so that no value of the last control is left out
+    for k in sorted({round(k * last / (CHECKED - 1)) for k in range(CHECKED)}):
+        values = combinations[k]
         chosen = {name: v for name, v in values.items() if not is_continuous(controls[name])}
         inputs = {name: as_tensor(controls[name], v) for name, v in values.items() if name not in chosen}
         with record():

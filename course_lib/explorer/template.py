@@ -131,8 +131,8 @@ def _gap(name: str, value: Any, spec: str) -> tuple[Any, ...]:
     _check_single(f"text: {name}", value)
     if spec.endswith("d") and value.is_floating_point():
         raise ValueError(f"text: {name} is {value.dtype}, and format {spec!r} is for whole numbers; take .0f")
-    if not spec and value.is_floating_point():
-        spec = ".4g"
+    if value.is_floating_point() and spec[-1:] not in tuple("dgfe%"):
+        spec += "g" if "." in spec else ".4g"
     return ((value, spec),)
 
 

@@ -178,7 +178,7 @@ class _Lowering:
                 self.known[node] = self._call(node)
             elif node.op == "get_attr":
                 value = getattr(self.module, node.target)
-                self.known[node] = _Value(value, constant=value.detach())
+                self.known[node] = _Value(value, constant=value.detach().clone())
             else:
                 leaves = [self.known[leaf] for leaf in pytree.tree_leaves(node.args[0])]
         return self._number(leaves, structure)

@@ -147,7 +147,8 @@ def _functionalize(recorded: fx.GraphModule, example: list[Tensor], fn: Callable
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         node.replace_all_uses_with(places[node.target])
         graph.erase_node(node)
-    constants = [_attribute(recorded, name).detach() for name in names]
+    # Copies: a network that trains on must not change the graph that was made of it.
+    constants = [_attribute(recorded, name).detach().clone() for name in names]
     for constant in constants:
         _check_type("a tensor that the function takes from outside", constant)
     recorded.recompile()

@@ -148,6 +148,8 @@ def _image(example: Tensor) -> Tensor:
         raise ValueError(
             f"example is {what}; it must be one image, (C, H, W) or (1, C, H, W) with C of 1 or 3"
         )
+    if not example.isfinite().all():
+        raise ValueError("example has a value that is not finite; every pixel must be a number")
     return example.detach().cpu().float()
 
 

@@ -292,7 +292,7 @@ def _script() -> str:
 
 
 def _page_form(content: Mapping[str, Any]) -> str:
-    data = json.dumps(content, ensure_ascii=False).replace("</", "<\\/")
+    data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
     return (
         '<form class="course-ask" autocomplete="off">'
         f'<p class="course-ask-question">{html.escape(content["question"])}</p>'

@@ -195,7 +195,8 @@ def test_colab_buttons_open_the_notebooks_of_the_repository(
         assert (ROOT / f"{name}.ipynb").is_file()
 
 
-def test_page_not_found_works_at_any_depth(chromium: Browser, book: Path) -> None:
+@pytest.mark.chromium_only("requests that are answered by the test")
+def test_page_not_found_works_at_any_depth(browser: Browser, book: Path) -> None:
     host = "http://book.example"
     text = (book / "404.html").read_text("utf-8")
     prefix = re.search(r'href="(/[^"]*?)_static/', text)[1]
@@ -210,7 +211,7 @@ def test_page_not_found_works_at_any_depth(chromium: Browser, book: Path) -> Non
             lost.append(path)
             route.fulfill(status=404, path=book / "404.html")
 
-    context = chromium.new_context()
+    context = browser.new_context()
     context.route("**/*", serve)
     page = context.new_page()
     missing = f"{prefix}no/such/page.html"

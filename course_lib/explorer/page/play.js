@@ -110,6 +110,7 @@ class Player {
 
   frame(values) {
     const graph = this.graph("view", values), given = this.inputs(values);
+    for (const c of this.controls) if (c.kind === "noise") given[c.name] = asInput(c, values[c.name]);
     for (const [name, { data, shape }] of Object.entries(this.past)) given[`past.${name}`] = { data, shape };
     return finished(this.template(combination(this.controls, values)), run(graph, given));
   }
