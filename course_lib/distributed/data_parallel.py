@@ -100,7 +100,7 @@ def _refuse_difference(model: nn.Module, images: Images | None) -> None:
         "network": [(name, tuple(p.shape), str(p.dtype)) for name, p in model.named_parameters()],
         "images": None if images is None else (tuple(images.x.shape), int(images.y.sum())),
     }
-    everybody: list[dict | None] = [None] * world_size()
+    everybody: list[dict[str, Any]] = [{}] * world_size()
     dist.all_gather_object(everybody, own)
     for what in own:
         other = [k for k, each in enumerate(everybody) if each[what] != everybody[0][what]]

@@ -94,7 +94,7 @@ def activations(
                 saved.setdefault(_storage(tensor), (tensor, inside[-1] if inside else None))
             return tensor
 
-        def enter(k: int) -> Callable:
+        def enter(k: int) -> Callable[..., None]:
             def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
                 inside.append(k)
                 inputs.append(given[0].untyped_storage().nbytes())

@@ -53,7 +53,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """``fully_shard`` of each block of ``model``, and of what is left; changed in place, and returned."""
     for block in [module for module in model.modules() if isinstance(module, BLOCKS)]:
         fully_shard(block, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
 
 
 def everybody() -> DeviceMesh:
@@ -117,7 +118,7 @@ class _Calls(TorchDispatchMode):
         self.found: list[Collective] = []
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if function.namespace == "c10d":
             tensors = [each for each in torch.utils._pytree.tree_leaves(args) if isinstance(each, Tensor)]
