@@ -13,7 +13,7 @@ import nbformat
 from PIL import Image
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_METADATA = ("mystnb", "tags")
+CELL_METADATA = ("jupyter", "mystnb", "tags")  # jupyter: a cell that Jupyter shows folded
 _CHAPTER = re.compile(r"\d\d-[a-z0-9-]+\.ipynb")
 # What a PNG must not carry: its drawing library's version, a date. They change when the picture does not.
 _TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf"}

@@ -7,6 +7,7 @@ keep, the rules themselves say.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -185,6 +186,23 @@ def executed_in_order(notebook: Notebook) -> Iterator[str]:
             count = output.get("execution_count", cell.node.execution_count)
             if count != cell.node.execution_count:
                 yield f"code cell {cell.number} keeps the output of another execution: {EXECUTE}"
+
+
+@rule
+def answers_are_not_beside_the_question(notebook: Notebook) -> Iterator[str]:
+    """What an answer is compared with stands in a folded cell, below the one that takes the answer."""
+    for cell in notebook.code:
+        first, _, rest = cell.source.partition("\n")
+        if re.match(r"\w+ = None  # (def|class) ", first) and rest.strip():
+            yield f"code cell {cell.number} shows the check below the answer's line: put it in a folded cell"
+    for stub, check in itertools.pairwise(notebook.code):
+        if re.match(r"\w+ = None  # (def|class) ", stub.source):
+            folded = check.node.metadata.get("jupyter", {}).get("source_hidden")
+            if not folded or "hide-input" not in check.node.metadata.get("tags", []):
+                yield (
+                    f"code cell {check.number} shows what the answer is compared with: tag it `hide-input` "
+                    "and set `jupyter.source_hidden` in its metadata"
+                )
 
 
 @rule

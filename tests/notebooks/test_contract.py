@@ -152,6 +152,16 @@ BREACHES = [
     ("no_absolute_paths", replace("It breaks", "See /content/drive"), "use a relative one"),
     ("no_absolute_paths", replace("It breaks", "See file:///x"), "file:///x"),
     (
+        "answers_are_not_beside_the_question",
+        source(5, "double = None  # def double(x): ...\n\ncheck(double, lambda x: 2 * x, inputs=[(1,)])"),
+        "shows the check below the answer's line",
+    ),
+    (
+        "answers_are_not_beside_the_question",
+        source(5, "double = None  # def double(x): ..."),
+        "shows what the answer is compared with",
+    ),
+    (
         "sizes",
         replace(r"\[1, 2\]", "[" + ", ".join(["1.234"] * 50_000) + "]"),
         "more than 300 KB: fewer control values",
