@@ -51,8 +51,8 @@ def constant_(weight: Tensor, value: float) -> Tensor:
 
 
 @torch.no_grad()
-def normal_(weight: Tensor, std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Independent draws from N(0, std²)."""
+def normal_(weight: Tensor, *, std: float, generator: torch.Generator | None = None) -> Tensor:
+    """Independent draws from N(0, std²). By name alone: torch's second argument is the mean."""
     _check_std(std)
     return weight.normal_(0.0, std, generator=generator)
 
@@ -64,7 +64,7 @@ def xavier_normal_(weight: Tensor, gain: float = 1.0, generator: torch.Generator
     Where fan_in = fan_out = n, this is the 1/√n of many textbooks.
     """
     fan_in, fan_out = fan_in_and_fan_out(weight)
-    return normal_(weight, gain * math.sqrt(2 / (fan_in + fan_out)), generator)
+    return normal_(weight, std=gain * math.sqrt(2 / (fan_in + fan_out)), generator=generator)
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def kaiming_normal_(
 ) -> Tensor:
     """N(0, std²) with std = gain(activation) / √fan_in: He et al., eq. 10 for ReLU, √(2 / fan_in)."""
     fan_in, _ = fan_in_and_fan_out(weight)
-    return normal_(weight, gain(activation) / math.sqrt(fan_in), generator)
+    return normal_(weight, std=gain(activation) / math.sqrt(fan_in), generator=generator)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def initialize(model: nn.Module, scheme: str | float, generator: torch.Generator
         _check_std(scheme)
 
         def fill(weight: Tensor, generator: torch.Generator | None) -> Tensor:
-            return normal_(weight, scheme, generator)
+            return normal_(weight, std=scheme, generator=generator)
 
     for module in model.modules():
         weight = getattr(module, "weight", None)

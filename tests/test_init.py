@@ -96,3 +96,8 @@ def test_a_bias_has_no_fan_in():
 def test_an_unknown_gain_is_named():
     with pytest.raises(ValueError, match="'swish'"):
         init.gain("swish")
+
+
+def test_a_second_argument_that_torch_would_take_for_the_mean_is_refused():
+    with pytest.raises(TypeError, match="positional"):
+        init.normal_(torch.empty(3, 3), 0.01)

@@ -401,7 +401,7 @@ def initialize(
     depth.
     """
     init.initialize(model, weight_init, generator)
-    init.normal_(model.fc.weight, 0.01, generator)
+    init.normal_(model.fc.weight, std=0.01, generator=generator)
     if not zero_init_residual:
         return
     for module in model.modules():
